@@ -1,0 +1,254 @@
+"""The one outgoing HTTP client: it connects to public addresses only, follows nothing, reads with a cap.
+
+The check stands where the socket is made, so that literal addresses, odd spellings, embedded IPv4
+addresses and names that change their answer (DNS rebinding) all meet it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, ClassVar, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+PUBLIC_PORTS: Final = frozenset({80, 443, 8080, 8443})
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+_CHUNK_BYTES: Final = 64 * 1024
+
+# Neither `is_global` nor its companions know all of these as unreachable for a public client.
+_REFUSED_NETWORKS: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "240.0.0.0/4",
+        "::/96",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "2001::/23",
+        "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+    )
+)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Endpoint = tuple[str, int]
+AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
+
+
+class OutgoingRequestError(Exception):
+    """A request to the outside was not made, or its answer was not taken; `code` says why."""
+
+    code: ClassVar[str] = "request_failed"
+
+
+class BlockedAddressError(OutgoingRequestError):
+    """The address is not public, or its port is not one that the web uses; nothing was sent."""
+
+    code: ClassVar[str] = "address_blocked"
+
+
+class InvalidAddressError(OutgoingRequestError):
+    """The text is no plain http or https URL."""
+
+    code: ClassVar[str] = "url_invalid"
+
+
+class RedirectRefusedError(OutgoingRequestError):
+    """The server wanted to send us elsewhere."""
+
+    code: ClassVar[str] = "redirect_refused"
+
+
+class ReplyTooLargeError(OutgoingRequestError):
+    """The answer is longer than allowed; reading stopped there."""
+
+    code: ClassVar[str] = "reply_too_large"
+
+
+class ReplyStatusError(OutgoingRequestError):
+    """The server answered with another status than 200."""
+
+    code: ClassVar[str] = "reply_status"
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"The server answered with status {status}.")
+
+
+class DownloadTimeoutError(OutgoingRequestError):
+    """The file did not arrive in time."""
+
+    code: ClassVar[str] = "download_timeout"
+
+
+class ConnectionFailedError(OutgoingRequestError):
+    """The server could not be reached, or the connection broke."""
+
+    code: ClassVar[str] = "connection_failed"
+
+
+def is_public_address(address: str) -> bool:
+    """Return whether an IP address, with what is embedded in it unwrapped, is a public unicast one."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        embedded = ip.ipv4_mapped or ip.sixtofour
+        if embedded is None and ip in _NAT64:
+            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if embedded is not None:
+            return is_public_address(str(embedded))
+    if any(ip.version == network.version and ip in network for network in _REFUSED_NETWORKS):
+        return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)
+
+
+class _AddressPolicy:
+    """The addresses and ports that one session may connect to."""
+
+    def __init__(self, allowed_endpoints: frozenset[Endpoint]) -> None:
+        self.allowed_names = frozenset((host.lower().strip("[]"), port) for host, port in allowed_endpoints)
+        # Grows by the addresses that the allowed names resolve to: a container restarts elsewhere.
+        self.allowed_addresses = set(self.allowed_names)
+
+    def permits(self, address: str, port: int) -> bool:
+        return (address, port) in self.allowed_addresses or (
+            port in PUBLIC_PORTS and is_public_address(address)
+        )
+
+    def check(self, address: str, port: int) -> None:
+        if not self.permits(address, port):
+            # Without the address: what a name resolves to inside is nobody's business outside.
+            raise BlockedAddressError("The address is not a public one, or its port is not a web port.")
+
+    def make_socket(self, addr_info: AddrInfo) -> socket.socket:
+        family, kind, protocol, _, address = addr_info
+        self.check(address[0], address[1])
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+
+class _CheckedResolver(AbstractResolver):
+    """Refuses a name as a whole when any of its addresses is refused."""
+
+    def __init__(self, policy: _AddressPolicy) -> None:
+        self._policy = policy
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        results = await self._resolver.resolve(host, port, family)
+        if (host.lower().rstrip("."), port) in self._policy.allowed_names:
+            self._policy.allowed_addresses.update((result["host"], port) for result in results)
+        for result in results:
+            self._policy.check(result["host"], port)
+        return results
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def create_session(*, allowed_endpoints: frozenset[Endpoint] = frozenset()) -> aiohttp.ClientSession:
+    """Return a client for the running event loop; the caller closes it.
+
+    Args:
+        allowed_endpoints: Pairs of host and port, the host literally as in the URL (a name or an address),
+            that may be reached although they are not public. An operator's setting, never a user's.
+
+    Raises:
+        BlockedAddressError: By each request to any other address that is not public.
+    """
+    policy = _AddressPolicy(allowed_endpoints)
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        resolver=_CheckedResolver(policy),
+        socket_factory=policy.make_socket,
+        # Attempts one after the other: only so does a refusal reach the caller as itself.
+        happy_eyeballs_delay=None,
+        # A kept connection that the server closes just as a POST leaves looks like a call of unknown
+        # outcome, which nobody may repeat. A new one per call costs a handshake against seconds of work.
+        force_close=True,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        # Caps count what is read, so nothing may grow after it has been counted.
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity", "User-Agent": "MayaGen"},
+        timeout=aiohttp.ClientTimeout(total=60, connect=CONNECT_TIMEOUT_SECONDS),
+    )
+
+
+def parse_public_url(url: str) -> URL:
+    """Return a plain http or https URL with a host, and without credentials.
+
+    Raises:
+        InvalidAddressError: If it is anything else.
+    """
+    if len(url) > 8192 or any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in url):  # noqa: PLR2004
+        raise InvalidAddressError("The address is too long or holds characters that no URL has.")
+    try:
+        parsed = URL(url)
+        port = parsed.port
+    except ValueError as error:
+        raise InvalidAddressError("The address is no URL.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host or not port:
+        raise InvalidAddressError("The address must begin with http:// or https:// and name a host.")
+    if parsed.user is not None or parsed.password is not None:
+        raise InvalidAddressError("The address must not hold a user name or password.")
+    return parsed
+
+
+async def read_capped(response: aiohttp.ClientResponse, *, max_bytes: int) -> bytes:
+    """Return the body of a response, never holding more than `max_bytes` of it.
+
+    Raises:
+        ReplyTooLargeError: If it is longer, known from its header or while reading.
+        ConnectionFailedError: If it is compressed, which was not asked for.
+    """
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ConnectionFailedError("The server compressed its answer although it was asked not to.")
+    if response.content_length is not None and response.content_length > max_bytes:
+        raise ReplyTooLargeError(f"The answer is longer than {max_bytes} bytes.")
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > max_bytes:
+            raise ReplyTooLargeError(f"The answer is longer than {max_bytes} bytes.")
+    return bytes(body)
+
+
+async def download(
+    session: aiohttp.ClientSession, url: str, *, max_bytes: int, timeout_seconds: float
+) -> bytes:
+    """Return the bytes behind a URL, read once, without following a redirect.
+
+    Raises:
+        OutgoingRequestError: One of its kinds, whose `code` says why there are no bytes.
+    """
+    target = parse_public_url(url)
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
+    try:
+        async with session.get(target, allow_redirects=False, timeout=timeout) as response:
+            if response.status in {301, 302, 303, 307, 308}:
+                raise RedirectRefusedError("The server redirected the request, which is not followed.")
+            if response.status != 200:  # noqa: PLR2004
+                raise ReplyStatusError(response.status)
+            return await read_capped(response, max_bytes=max_bytes)
+    except TimeoutError as error:
+        raise DownloadTimeoutError("The file did not arrive in time.") from error
+    except aiohttp.InvalidURL as error:
+        raise InvalidAddressError("The address is no URL.") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise ConnectionFailedError("The connection failed or broke.") from error
