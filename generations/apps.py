@@ -1,0 +1,9 @@
+"""The generations app."""
+
+from django.apps import AppConfig
+
+
+class GenerationsConfig(AppConfig):
+    """Registers the generations app."""
+
+    name = "generations"

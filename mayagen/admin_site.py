@@ -1,0 +1,34 @@
+"""The admin site: its title, its landing page, and the rule of what may be in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Model
+from unfold.sites import UnfoldAdminSite
+
+PRODUCT_APPS = frozenset({"accounts", "prompts", "generations", "evaluations"})
+
+
+class MayagenAdminSite(UnfoldAdminSite):
+    """The product's admin; it shows the product's own models and no others.
+
+    Whoever can write the queue's schedules or read its pickled results can run code in every worker, so
+    the models of django-q2, like those of sessions, groups and sign-in, are kept out here, whatever
+    their packages register.
+    """
+
+    site_title = "MayaGen"
+    site_header = "MayaGen"
+    index_title = "Overview"
+    enable_nav_sidebar = True
+
+    def register(
+        self, model_or_iterable: type[Model] | Iterable[type[Model]], *args: Any, **kwargs: Any
+    ) -> None:
+        """Register the models of the product's own apps; pass over any other."""
+        models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        own = [model for model in models if model._meta.app_label in PRODUCT_APPS]
+        if own:
+            super().register(own, *args, **kwargs)

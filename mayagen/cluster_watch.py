@@ -1,0 +1,93 @@
+"""See from outside whether a django-q2 cluster still does its work."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import DatabaseError, close_old_connections
+from django_q.status import Stat
+
+# A cluster beats twice a second; starting on a slow machine takes its time.
+HEARTBEAT_LIMIT_S = 60.0
+# Whoever works uses some CPU, if only to beat its leases: idle workers beside waiting tasks are deaf.
+DEAF_LIMIT_S = 90.0
+
+
+@dataclass(frozen=True)
+class _Beat:
+    n_waiting: int
+    worker_ids: tuple[int, ...]
+    cpu_ticks: int
+
+
+class ClusterWatch:
+    """Finds the two faults after which a cluster looks alive and works no more.
+
+    Its guard may hang, which ends its heartbeat; and a worker that is killed while it waits takes the lock of
+    the task queue with it, so that the others never get another task.
+
+    Source: django-q2 issue 23; `django_q/worker.py`, `django_q/cluster.py` (Sentinel.guard).
+    """
+
+    def __init__(self) -> None:
+        self._cluster_id = 0
+        self._last_beat_at_s = 0.0
+        self._last_progress_at_s = 0.0
+        self._last: _Beat | None = None
+
+    def find_fault(self, cluster_id: int) -> str | None:
+        """Return a sentence when the cluster with that process id has to be started again, else None."""
+        now_s = time.monotonic()
+        if cluster_id != self._cluster_id:
+            self._cluster_id, self._last = cluster_id, None
+            self._last_beat_at_s = self._last_progress_at_s = now_s
+        try:
+            beat = _read_beat(cluster_id)
+        except DatabaseError:
+            # Nothing can be said of the cluster while the database does not answer.
+            self._last_beat_at_s = now_s
+            return None
+        return self._judge(beat, now_s=now_s)
+
+    def _judge(self, beat: _Beat | None, *, now_s: float) -> str | None:
+        if beat is not None:
+            self._last_beat_at_s = now_s
+        if beat is None or beat.n_waiting == 0 or beat != self._last:
+            self._last_progress_at_s = now_s
+        self._last = beat
+        if now_s - self._last_beat_at_s > HEARTBEAT_LIMIT_S:
+            return f"it has had no heartbeat for {HEARTBEAT_LIMIT_S:.0f} s."
+        if now_s - self._last_progress_at_s > DEAF_LIMIT_S:
+            return f"tasks have waited for {DEAF_LIMIT_S:.0f} s while its workers sleep."
+        return None
+
+
+def _read_beat(cluster_id: int) -> _Beat | None:
+    close_old_connections()
+    here = socket.gethostname()
+    for status in Stat.get_all():
+        if status.pid == cluster_id and status.host == here:
+            workers = tuple(status.workers)
+            return _Beat(status.task_q_size, workers, _count_cpu_ticks(workers))
+    return None
+
+
+def _count_cpu_ticks(process_ids: Sequence[int]) -> int:
+    """Return the CPU time used so far; where the kernel does not tell, a number that always grows."""
+    if not Path("/proc/self/stat").exists():
+        return time.monotonic_ns()
+    return sum(_read_ticks(process_id) for process_id in process_ids)
+
+
+def _read_ticks(process_id: int) -> int:
+    try:
+        fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    # The name of the program comes second, in brackets, and may hold spaces.
+    after_name = fields.rpartition(")")[2].split()
+    return int(after_name[11]) + int(after_name[12])

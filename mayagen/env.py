@@ -1,0 +1,122 @@
+"""The one typed reader of the environment: name, type, default and one sentence for each setting."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+MINIMUM_SECRET_KEY_LENGTH = 50
+CommaSeparated = Annotated[list[str], NoDecode]
+
+
+class Environment(BaseSettings):
+    """What a person who starts MayaGen may decide; everything else is in `settings.py`."""
+
+    model_config = SettingsConfigDict(env_prefix="MAYAGEN_", populate_by_name=True, extra="ignore")
+
+    production: bool = Field(False, description="Refuse to start unless every setting is safe to expose.")
+    debug: bool = Field(False, description="Show tracebacks in the browser; never together with production.")
+    secret_key: SecretStr | None = Field(
+        None, description="Signs sessions and queue messages; made and kept in the data folder when not set."
+    )
+    jwt_key: SecretStr | None = Field(
+        None, description="Signs API access tokens; made and kept in the data folder when not set."
+    )
+    data_dir: Path = Field(BASE_DIR / "var", description="Folder of the database, media and keys made here.")
+    database_url: str = Field(
+        "",
+        validation_alias="DATABASE_URL",
+        description="Database address; SQLite in the data folder if empty.",
+    )
+    port: int = Field(8000, validation_alias="PORT", ge=1, le=65535, description="Port of the web server.")
+    bind: str = Field("127.0.0.1", description="Address that the web server listens on.")
+    allowed_hosts: CommaSeparated = Field(
+        ["localhost", "127.0.0.1", "[::1]"], description="Host names that the site answers to, by commas."
+    )
+    trusted_origins: CommaSeparated = Field(
+        [], description="Origins (https://…) that may post forms, when a proxy ends TLS, by commas."
+    )
+    trusted_proxy_count: int = Field(
+        0, ge=0, le=10, description="Reverse proxies in front of the web server."
+    )
+    https: bool | None = Field(None, description="Whether visitors come by HTTPS; defaults to production.")
+    web_workers: int = Field(2, ge=1, le=64, description="Web server processes.")
+    web_threads: int = Field(4, ge=1, le=64, description="Threads of each web server process.")
+    queue_workers: int = Field(2, ge=1, le=64, description="Worker processes of the django-q2 cluster.")
+    redis_url: str = Field("", description="Redis for the task queue and the cache; the database if empty.")
+    media_bucket: str = Field(
+        "", description="S3 bucket for images; the data folder's media folder if empty."
+    )
+    media_endpoint_url: str = Field("", description="Address of an S3-compatible store other than Amazon's.")
+    media_region: str = Field("", description="Region of the S3 bucket.")
+    email_url: str = Field("", description="smtp://user:password@host:port for mail; the log if empty.")
+    max_upload_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest image file accepted.")
+    log_level: str = Field("INFO", description="Least severe log line that is written.")
+
+    @field_validator("allowed_hosts", "trusted_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_unsafe_production(self) -> Self:
+        if not self.production:
+            return self
+        problems = []
+        for name in ("secret_key", "jwt_key"):
+            key: SecretStr | None = getattr(self, name)
+            if key is None or len(key.get_secret_value()) < MINIMUM_SECRET_KEY_LENGTH:
+                problems.append(f"MAYAGEN_{name.upper()} must be set to at least 50 random characters")
+        if self.debug:
+            problems.append("MAYAGEN_DEBUG must be off")
+        if "*" in self.allowed_hosts:
+            problems.append("MAYAGEN_ALLOWED_HOSTS must name the hosts")
+        if problems:
+            raise ValueError("unsafe for production: " + "; ".join(problems))
+        return self
+
+    @property
+    def uses_https(self) -> bool:
+        """Whether cookies are for HTTPS only and plain HTTP is redirected."""
+        return self.production if self.https is None else self.https
+
+    def get_key(self, name: str) -> str:
+        """Return the signing key of that name, making one in the data folder where none was given."""
+        given: SecretStr | None = getattr(self, name)
+        return given.get_secret_value() if given else read_or_make_key(self.data_dir / f"{name}.txt")
+
+
+def read_or_make_key(path: Path) -> str:
+    """Return the key kept in the file, making it first (readable by its owner only) if there is none.
+
+    Two processes that start at once agree on one key: the file appears whole, under an exclusive link.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(64))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+def get_provider_key(name: str) -> str | None:
+    """Return the provider key kept in `MAYAGEN_PROVIDER_KEY_<name>`, or None when it is not set.
+
+    Only names under that prefix can be read, so a catalogue entry cannot name another secret.
+    """
+    return os.environ.get(f"MAYAGEN_PROVIDER_KEY_{name}") or None

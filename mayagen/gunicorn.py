@@ -1,0 +1,69 @@
+"""Settings of the web server: `gunicorn --config python:mayagen.gunicorn mayagen.wsgi`."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gunicorn.http.wsgi
+
+from mayagen.env import Environment
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+_environment = Environment()
+
+bind = f"{_environment.bind}:{_environment.port}"
+backlog = 512
+worker_class = "gthread"
+workers = _environment.web_workers
+threads = _environment.web_threads
+# The application is imported once and shared; `pre_fork` keeps database connections out of the share.
+preload_app = True
+# A worker is replaced now and then, so that a slow leak in any library never grows; never all at once.
+max_requests = 20_000
+max_requests_jitter = 5_000
+
+timeout = 60
+graceful_timeout = 15
+keepalive = 15
+# The heartbeat file of a worker must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - memory, not a shared file
+
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+# Without a declared proxy nobody may say by header that a request came by HTTPS.
+forwarded_allow_ips = "*" if _environment.trusted_proxy_count else ""
+control_socket_disable = True
+
+errorlog = "-"
+loglevel = "warning"
+
+# A client that neither sends nor reads for so long loses its connection, and so frees its thread.
+stalled_client_s = 20
+
+# The name and version of the server are nobody's business; gunicorn has no setting for it.
+gunicorn.http.wsgi.SERVER = "MayaGen"
+
+
+def when_ready(server: Arbiter) -> None:
+    """Give every accepted connection a limit on stalling: gunicorn's threads would wait for ever.
+
+    Accepted sockets inherit the kernel's timeouts from the listening one (Linux).
+    """
+    limit = struct.pack("ll", stalled_client_s, 0)
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def pre_fork(_server: Arbiter, _worker: Worker) -> None:
+    """Close what the import may have opened: two processes on one database connection corrupt it."""
+    from django.db import connections
+
+    connections.close_all()

@@ -1,0 +1,154 @@
+"""Start MayaGen: prepare the data folder and the database, then keep web server and task queue alive."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from mayagen.cluster_watch import ClusterWatch
+from mayagen.static_files import collect_changed_static_files
+from mayagen.supervisor import Service, Supervisor
+
+MANAGE_PY = settings.BASE_DIR / "manage.py"
+DEMO_ACCOUNTS = settings.ENV.data_dir / "demo-accounts.json"
+HEALTH_TIMEOUT_S = 0.15
+
+
+class Command(BaseCommand):
+    """`manage.py serve`: what `make run` and the containers start."""
+
+    help = "Start the web server and the task queue, keep them alive, and stop both on Ctrl-C or SIGTERM."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--only", choices=("web", "queue"), help="Start one of the two, on a database that is prepared."
+        )
+        parser.add_argument("--demo", action="store_true", help="Fill an empty database with the demo.")
+        parser.add_argument(
+            "--stop-with-parent", action="store_true", help="Also stop when the starting process ends."
+        )
+
+    def handle(self, *_args: object, **options: Any) -> None:
+        # What is kept in the data folder is nobody else's on this machine.
+        os.umask(0o077)
+        only: str | None = options["only"]
+        listener = None if only == "queue" else _listen(settings.ENV.bind, settings.ENV.port)
+        if only is None:
+            self._prepare(demo=options["demo"])
+        connections.close_all()
+        services = []
+        if listener is not None:
+            services.append(_describe_web_server(listener))
+        if only != "web":
+            services.append(_describe_task_queue())
+        logging.getLogger("mayagen").setLevel(logging.INFO)
+        Supervisor(services, stop_with_parent=options["stop_with_parent"]).run(
+            on_tick=None if listener is None else _Announcement(self, demo=options["demo"]).check
+        )
+        self.stdout.write("MayaGen has stopped.")
+
+    def _prepare(self, *, demo: bool) -> None:
+        if demo and settings.ENV.production:
+            raise CommandError("The demo's accounts have known roles and rights: not in production.")
+        self.stdout.write("Preparing the database.")
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("createcachetable", verbosity=0)
+        if collect_changed_static_files():
+            self.stdout.write("Scripts and styles collected.")
+        if demo and not get_user_model().objects.exists():
+            self.stdout.write("Filling the empty database with the demo.")
+            call_command("seed_demo")
+
+
+class _Announcement:
+    """Says once, as soon as the web server answers, where it is and who can sign in."""
+
+    def __init__(self, command: BaseCommand, *, demo: bool) -> None:
+        self._command = command
+        self._demo = demo
+        self._is_made = False
+
+    def check(self) -> None:
+        if self._is_made or not _answers(settings.ENV.port):
+            return
+        self._is_made = True
+        write = self._command.stdout.write
+        write(f"\nMayaGen runs at http://{_get_visible_host()}:{settings.ENV.port}/  (Ctrl-C stops it)")
+        if self._demo and DEMO_ACCOUNTS.exists():
+            write("Sign in as one of:")
+            for account in json.loads(DEMO_ACCOUNTS.read_text(encoding="utf-8")):
+                write(f"  {account['role']:<10} {account['email']:<28} {account['password']}")
+        self._command.stdout.flush()
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """Return the listening socket, which the web server inherits.
+
+    So a taken port is found before anything is changed, and a web server that starts again loses no visitor.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise CommandError(
+            f"Cannot listen on {address} port {port}: {error.strerror}. "
+            f"Choose another port, for example: PORT={port + 1 if port < 65535 else 8000} make run"  # noqa: PLR2004
+        ) from error
+    listener.listen(512)
+    return listener
+
+
+def _describe_web_server(listener: socket.socket) -> Service:
+    return Service(
+        name="The web server",
+        command=(
+            *(sys.executable, "-m", "gunicorn", "--config", "python:mayagen.gunicorn"),
+            *("--bind", f"fd://{listener.fileno()}", "mayagen.wsgi:application"),
+        ),
+        inherited_descriptors=(listener.fileno(),),
+    )
+
+
+def _describe_task_queue() -> Service:
+    return Service(
+        name="The task queue",
+        command=(sys.executable, str(MANAGE_PY), "qcluster"),
+        find_fault=ClusterWatch().find_fault,
+    )
+
+
+def _get_visible_host() -> str:
+    address = settings.ENV.bind
+    if address in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return "localhost"
+    return f"[{address}]" if ":" in address else address
+
+
+def _answers(port: int) -> bool:
+    """Whether the web server answers anything at all, an error included."""
+    host = _get_visible_host().strip("[]")
+    connection = http.client.HTTPConnection(host, port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
