@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import os
 import socket
 import sys
@@ -34,7 +33,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--only", choices=("web", "queue"), help="Start one of the two, on a database that is prepared."
+            "--only",
+            choices=("preparation", "web", "queue"),
+            help="Do one part alone; web and queue need a data folder and a database that are prepared.",
         )
         parser.add_argument("--demo", action="store_true", help="Fill an empty database with the demo.")
         parser.add_argument(
@@ -45,16 +46,17 @@ class Command(BaseCommand):
         # What is kept in the data folder is nobody else's on this machine.
         os.umask(0o077)
         only: str | None = options["only"]
-        listener = None if only == "queue" else _listen(settings.ENV.bind, settings.ENV.port)
-        if only is None:
+        listener = _listen(settings.ENV.bind, settings.ENV.port) if only in {None, "web"} else None
+        if only in {None, "preparation"}:
             self._prepare(demo=options["demo"])
-        connections.close_all()
+            connections.close_all()
         services = []
         if listener is not None:
             services.append(_describe_web_server(listener))
-        if only != "web":
+        if only in {None, "queue"}:
             services.append(_describe_task_queue())
-        logging.getLogger("mayagen").setLevel(logging.INFO)
+        if not services:
+            return
         Supervisor(services, stop_with_parent=options["stop_with_parent"]).run(
             on_tick=None if listener is None else _Announcement(self, demo=options["demo"]).check
         )
