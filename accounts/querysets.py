@@ -10,7 +10,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from accounts.permissions import can
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    from accounts.models import AuditEntry, User
 
 
 class UserQuerySet(QuerySet["User"]):

@@ -13,7 +13,7 @@ from evaluations.choices import AssignmentState, RaterKind
 from mayagen.common.models import SoftDeleteQuerySet
 
 if TYPE_CHECKING:
-    pass
+    from evaluations.models import Assignment, Criterion, Rating, ReviewQueue
 
 
 class CriterionQuerySet(QuerySet["Criterion"]):

@@ -13,7 +13,16 @@ from generations.choices import FINAL_STATUSES, Status
 from mayagen.common.models import SoftDeleteQuerySet
 
 if TYPE_CHECKING:
-    pass
+    from generations.models import (
+        Attempt,
+        Dataset,
+        DatasetItem,
+        DatasetVersion,
+        Generation,
+        InputImage,
+        OutputImage,
+        Run,
+    )
 
 
 class DatasetQuerySet(SoftDeleteQuerySet["Dataset"]):

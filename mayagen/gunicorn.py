@@ -48,7 +48,7 @@ loglevel = "warning"
 stalled_client_s = 20
 
 # The name and version of the server are nobody's business; gunicorn has no setting for it.
-gunicorn.http.wsgi.SERVER = "MayaGen"
+gunicorn.http.wsgi.SERVER = "MayaGen"  # type: ignore[attr-defined]
 
 
 def when_ready(server: Arbiter) -> None:

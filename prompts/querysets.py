@@ -11,7 +11,7 @@ from accounts.permissions import can
 from mayagen.common.models import SoftDeleteQuerySet
 
 if TYPE_CHECKING:
-    pass
+    from prompts.models import ImageModel, Label, LabelMove, Prompt, PromptVersion
 
 
 class ImageModelQuerySet(SoftDeleteQuerySet["ImageModel"]):
