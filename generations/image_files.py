@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from generations.media.derivatives import make_derivatives
-from generations.media.naming import make_storage_key
+from generations.media.naming import MediaFolder, make_storage_key
 from generations.media.validation import MediaLimits, decode_image
 from generations.models import StoredImage
 from mayagen.common.errors import DomainError
@@ -65,14 +65,14 @@ def get_limits() -> MediaLimits:
     return MediaLimits(max_bytes=settings.MEDIA_MAX_UPLOAD_BYTES)
 
 
-def store_image(content: bytes, *, folder: str) -> StoredFiles:
+def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
     """Check, decode and store an image with its thumbnails and blind derivative.
 
     Everything is on disk when this returns. If anything fails, nothing stays.
 
     Args:
         content: The file's bytes, never trusted.
-        folder: `inputs`, `outputs` or `items`.
+        folder: `inputs` or `outputs`.
 
     Raises:
         MediaError: The bytes are no image that can be taken.
@@ -82,13 +82,14 @@ def store_image(content: bytes, *, folder: str) -> StoredFiles:
     derived = make_derivatives(decoded)
     saved: list[str] = []
     try:
-        for suffix, body in (
-            (decoded.suffix, content),
-            ("webp", derived.thumbnail_webp),
-            ("webp", derived.small_thumbnail_webp),
-            ("jpg", derived.blind_jpeg),
-        ):
-            saved.append(default_storage.save(make_storage_key(folder, suffix), ContentFile(body)))
+        places: tuple[tuple[MediaFolder, str, bytes], ...] = (
+            (folder, decoded.mime_type, decoded.content),
+            ("thumbnails", "image/webp", derived.thumbnail_webp),
+            ("thumbnails", "image/webp", derived.small_thumbnail_webp),
+            ("blind", "image/jpeg", derived.blind_jpeg),
+        )
+        for place, mime_type, body in places:
+            saved.append(default_storage.save(make_storage_key(place, mime_type), ContentFile(body)))
     except Exception:
         discard_files(saved)
         raise

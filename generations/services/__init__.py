@@ -1,0 +1,1 @@
+"""The verbs of datasets, runs, generations and images."""

@@ -1,0 +1,44 @@
+"""Write what people think of images into the rows of this app; the caller has worked it out."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+from django.db import transaction
+
+from generations.models import Generation, InputImage, OutputImage
+from mayagen.common.errors import NotFoundError
+
+
+@transaction.atomic
+def set_consensus(
+    *, output_image_id: uuid.UUID, output_rating: Decimal | None, generation_rating: Decimal | None
+) -> None:
+    """Write the consensus of one output and of the generation that it belongs to.
+
+    Called in the transaction that saved a rating, so that ratings and consensus are never seen apart.
+
+    Args:
+        output_image_id: The output that was rated.
+        output_rating: Mean of its standing ratings, two decimals; None when it has none.
+        generation_rating: The same over all outputs of its generation.
+
+    Raises:
+        NotFoundError: There is no such output.
+    """
+    changed = OutputImage.objects.filter(pk=output_image_id).update(rating=output_rating)
+    if not changed:
+        raise NotFoundError
+    generation_id = OutputImage.objects.filter(pk=output_image_id).values("generation")
+    Generation.objects.filter(pk__in=generation_id).update(result_rating=generation_rating)
+
+
+def set_input_rating(*, input_image_id: uuid.UUID, rating: Decimal | None) -> None:
+    """Write the consensus of one input image.
+
+    Raises:
+        NotFoundError: There is no such input image.
+    """
+    if not InputImage.objects.filter(pk=input_image_id).update(rating=rating):
+        raise NotFoundError
