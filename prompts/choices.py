@@ -40,3 +40,11 @@ class Resolution(models.IntegerChoices):
     PX_1024 = 1024, "1024 px"
     PX_1536 = 1536, "1536 px"
     PX_2048 = 2048, "2048 px"
+
+
+class Provider(models.TextChoices):
+    """The adapters an image model may name; `generations.providers` has one for each."""
+
+    EMBEDDED = "embedded", "Embedded renderer (not AI)"
+    OPENAI = "openai", "OpenAI images API, or a server that speaks it"
+    AZURE_OPENAI = "azure_openai", "Azure OpenAI"
