@@ -14,16 +14,8 @@ from generations.media.derivatives import make_derivatives
 from generations.media.naming import MediaFolder, make_storage_key
 from generations.media.validation import MediaLimits, decode_image
 from generations.models import StoredImage
-from mayagen.common.errors import DomainError
 
 logger = logging.getLogger(__name__)
-
-
-class MediaInvalidError(DomainError):
-    """An uploaded file is not an image that can be taken; `extra["reason"]` has the exact code."""
-
-    code = "media_invalid"
-    sentence = "The file is not an image that can be used."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +60,8 @@ def get_limits() -> MediaLimits:
 def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
     """Check, decode and store an image with its thumbnails and blind derivative.
 
-    Everything is on disk when this returns. If anything fails, nothing stays.
-
-    Args:
-        content: The file's bytes, never trusted.
-        folder: `inputs` or `outputs`.
+    What is stored of the file itself is freed of metadata and of trailing bytes. Everything is on disk when
+    this returns; if anything fails, nothing stays. Takes milliseconds of CPU.
 
     Raises:
         MediaError: The bytes are no image that can be taken.
@@ -80,15 +69,15 @@ def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
     """
     decoded = decode_image(content, get_limits())
     derived = make_derivatives(decoded)
+    files: tuple[tuple[MediaFolder, str, bytes], ...] = (
+        (folder, decoded.mime_type, decoded.content),
+        ("thumbnails", "image/webp", derived.thumbnail_webp),
+        ("thumbnails", "image/webp", derived.small_thumbnail_webp),
+        ("blind", "image/jpeg", derived.blind_jpeg),
+    )
     saved: list[str] = []
     try:
-        places: tuple[tuple[MediaFolder, str, bytes], ...] = (
-            (folder, decoded.mime_type, decoded.content),
-            ("thumbnails", "image/webp", derived.thumbnail_webp),
-            ("thumbnails", "image/webp", derived.small_thumbnail_webp),
-            ("blind", "image/jpeg", derived.blind_jpeg),
-        )
-        for place, mime_type, body in places:
+        for place, mime_type, body in files:
             saved.append(default_storage.save(make_storage_key(place, mime_type), ContentFile(body)))
     except Exception:
         discard_files(saved)

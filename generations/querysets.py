@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
 
 from accounts.models import User
 from accounts.permissions import can
@@ -77,11 +78,11 @@ class GenerationQuerySet(QuerySet["Generation"]):
         """Leave out the generations that a retry replaced."""
         return self.filter(is_superseded=False)
 
-    def due(self, now: datetime) -> Self:
+    def due(self, now: datetime | Now) -> Self:
         """Keep the queued generations whose time has come."""
         return self.filter(status=Status.QUEUED, due_at__lte=now)
 
-    def abandoned(self, now: datetime) -> Self:
+    def abandoned(self, now: datetime | Now) -> Self:
         """Keep the generations in process whose lease has run out."""
         return self.filter(status=Status.PROCESSING, lease_expires_at__lt=now)
 

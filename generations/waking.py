@@ -1,13 +1,15 @@
-"""Wake the engine; the only place of this app that puts a message on the task queue."""
+"""Wake the engine; the only place of this app that puts anything on the task queue."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from django.db import transaction
+from django_q.models import Schedule
 from django_q.tasks import async_task
 
 DRAIN_TASK: Final = "generations.tasks.drain"
+SWEEP_TASK: Final = "generations.tasks.sweep"
 
 
 def wake_engine() -> None:
@@ -17,6 +19,14 @@ def wake_engine() -> None:
     for due rows by itself.
     """
     transaction.on_commit(_send)
+
+
+def schedule_sweep() -> None:
+    """Make the schedule that runs the sweep each minute, unless it is there."""
+    Schedule.objects.get_or_create(
+        name="Sweep generations",
+        defaults={"func": SWEEP_TASK, "schedule_type": Schedule.MINUTES, "minutes": 1, "repeats": -1},
+    )
 
 
 def _send() -> None:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MINIMUM_SECRET_KEY_LENGTH = 50
+PROVIDER_KEY_PREFIX = "MAYAGEN_PROVIDER_KEY_"
 CommaSeparated = Annotated[list[str], NoDecode]
 
 
@@ -114,9 +115,13 @@ def read_or_make_key(path: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def get_provider_key(name: str) -> str | None:
-    """Return the provider key kept in `MAYAGEN_PROVIDER_KEY_<name>`, or None when it is not set.
+def read_provider_keys() -> dict[str, str]:
+    """Return the provider keys by NAME, from the variables `MAYAGEN_PROVIDER_KEY_NAME`.
 
-    Only names under that prefix can be read, so a catalogue entry cannot name another secret.
+    A catalogue entry names its key by NAME, so that it can never name another secret of the environment.
     """
-    return os.environ.get(f"MAYAGEN_PROVIDER_KEY_{name}") or None
+    return {
+        name.removeprefix(PROVIDER_KEY_PREFIX): value
+        for name, value in os.environ.items()
+        if name.startswith(PROVIDER_KEY_PREFIX) and value
+    }

@@ -8,7 +8,7 @@ from typing import Any
 import dj_database_url
 from django.urls import reverse_lazy
 
-from mayagen.env import BASE_DIR, Environment
+from mayagen.env import BASE_DIR, Environment, read_provider_keys
 
 ENV = Environment()
 
@@ -210,7 +210,7 @@ STORAGES: dict[str, Any] = {
         "BACKEND": "mayagen.common.storage.SyncedFileSystemStorage",
         "OPTIONS": {"location": str(MEDIA_ROOT)},
     },
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "mayagen.static_files.HashedStaticFilesStorage"},
 }
 if ENV.media_bucket:
     STORAGES["default"] = {
@@ -230,6 +230,9 @@ FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 FILE_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 MEDIA_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
+
+# Image providers
+PROVIDER_KEYS = read_provider_keys()
 
 # Language and time
 LANGUAGE_CODE = "en"
