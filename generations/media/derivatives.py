@@ -20,7 +20,7 @@ _GREY_IN: Final = {"RGB": BLIND_GREY, "YCbCr": (128, 128, 128)}
 
 # Pillow gives the memory of each picture back at once; taking it anew costs 5 ms of page faults per image
 # here. Four kept blocks (of at most 16 MB) are enough for the threads that work on pictures.
-Image.core.set_blocks_max(4)
+Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
