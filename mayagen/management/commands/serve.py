@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import sys
 from argparse import ArgumentParser
@@ -45,27 +46,31 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: Any) -> None:
         # What is kept in the data folder is nobody else's on this machine.
         os.umask(0o077)
-        only: str | None = options["only"]
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            self._serve(**options)
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped before the start; the next one goes on from here.")
+
+    def _serve(self, *, only: str | None, demo: bool, stop_with_parent: bool, **_options: Any) -> None:
         listener = _listen(settings.ENV.bind, settings.ENV.port) if only in {None, "web"} else None
-        if only in {None, "preparation"}:
-            self._prepare(demo=options["demo"])
-            connections.close_all()
-        services = []
-        if listener is not None:
-            services.append(_describe_web_server(listener))
+        services = [] if listener is None else [_describe_web_server(listener)]
         if only in {None, "queue"}:
             services.append(_describe_task_queue())
-        if not services:
-            return
-        Supervisor(services, stop_with_parent=options["stop_with_parent"]).run(
-            on_tick=None if listener is None else _Announcement(self, demo=options["demo"]).check
-        )
-        self.stdout.write("MayaGen has stopped.")
+        supervisor = Supervisor(services, stop_with_parent=stop_with_parent)
+        if only in {None, "preparation"}:
+            self._prepare(demo=demo)
+            connections.close_all()
+        if services:
+            supervisor.run(on_tick=None if listener is None else _Announcement(self, demo=demo).check)
+            self.stdout.write("MayaGen has stopped.")
 
     def _prepare(self, *, demo: bool) -> None:
         if demo and settings.ENV.production:
             raise CommandError("The demo's accounts have known roles and rights: not in production.")
         self.stdout.write("Preparing the database.")
+        self.stdout.flush()
         call_command("migrate", interactive=False, verbosity=0)
         call_command("createcachetable", verbosity=0)
         if collect_changed_static_files():
