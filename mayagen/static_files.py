@@ -51,11 +51,12 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
 
     def create_compressor(self, **kwargs: object) -> Compressor:
         """Return the compressor of this storage, for the files worth it."""
-        return QuickCompressor(**{**kwargs, "extensions": UNCOMPRESSED})
+        return QuickCompressor(**{**kwargs, "extensions": UNCOMPRESSED})  # type: ignore[no-untyped-call]
 
     def compress_files(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Compress the files that pages refer to, not their twins under plain names."""
-        yield from super().compress_files([path for path in paths if NAMED_BY_CONTENT.search(path)])
+        hashed = [path for path in paths if NAMED_BY_CONTENT.search(path)]
+        yield from super().compress_files(hashed)  # type: ignore[no-untyped-call]
 
 
 def collect_changed_static_files() -> bool:
