@@ -18,7 +18,9 @@ DEAF_LIMIT_S = 90.0
 
 
 @dataclass(frozen=True)
-class _Beat:
+class Beat:
+    """What a cluster's heartbeat tells: tasks waiting in its memory, its workers, the CPU they have used."""
+
     n_waiting: int
     worker_ids: tuple[int, ...]
     cpu_ticks: int
@@ -37,23 +39,28 @@ class ClusterWatch:
         self._cluster_id = 0
         self._last_beat_at_s = 0.0
         self._last_progress_at_s = 0.0
-        self._last: _Beat | None = None
+        self._last: Beat | None = None
 
     def find_fault(self, cluster_id: int) -> str | None:
         """Return a sentence when the cluster with that process id has to be started again, else None."""
         now_s = time.monotonic()
-        if cluster_id != self._cluster_id:
-            self._cluster_id, self._last = cluster_id, None
-            self._last_beat_at_s = self._last_progress_at_s = now_s
+        self.follow(cluster_id, now_s=now_s)
         try:
             beat = _read_beat(cluster_id)
         except DatabaseError:
             # Nothing can be said of the cluster while the database does not answer.
             self._last_beat_at_s = now_s
             return None
-        return self._judge(beat, now_s=now_s)
+        return self.judge(beat, now_s=now_s)
 
-    def _judge(self, beat: _Beat | None, *, now_s: float) -> str | None:
+    def follow(self, cluster_id: int, *, now_s: float) -> None:
+        """Forget what was seen of another cluster; one that has just started owes nothing yet."""
+        if cluster_id != self._cluster_id:
+            self._cluster_id, self._last = cluster_id, None
+            self._last_beat_at_s = self._last_progress_at_s = now_s
+
+    def judge(self, beat: Beat | None, *, now_s: float) -> str | None:
+        """Return the fault that this beat, or its absence, shows together with those before it."""
         if beat is not None:
             self._last_beat_at_s = now_s
         if beat is None or beat.n_waiting == 0 or beat != self._last:
@@ -66,13 +73,13 @@ class ClusterWatch:
         return None
 
 
-def _read_beat(cluster_id: int) -> _Beat | None:
+def _read_beat(cluster_id: int) -> Beat | None:
     close_old_connections()
     here = socket.gethostname()
     for status in Stat.get_all():
         if status.pid == cluster_id and status.host == here:
             workers = tuple(status.workers)
-            return _Beat(status.task_q_size, workers, _count_cpu_ticks(workers))
+            return Beat(status.task_q_size, workers, _count_cpu_ticks(workers))
     return None
 
 

@@ -24,6 +24,7 @@ LONGEST_RESTART_DELAY_S = 60.0
 STEADY_S = 60.0
 # Make and the terminal may both pass on one and the same Ctrl-C: only a later signal is a second one.
 SAME_SIGNAL_S = 2.0
+SAY_WAITING_S = 3.0
 PARENT_DEATH_SIGNAL_OPTION = 1  # PR_SET_PDEATHSIG
 
 
@@ -94,7 +95,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, services: Sequence[Service], *, grace_s: float = 20.0, stop_with_parent: bool = False
+        self, services: Sequence[Service], *, grace_s: float = 60.0, stop_with_parent: bool = False
     ) -> None:
         self._services = services
         self._grace_s = grace_s
@@ -143,13 +144,18 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def _stop_all(self) -> None:
-        deadline_s = time.monotonic() + self._grace_s
+        started_s = time.monotonic()
+        has_said_so = False
         for service in self._services:
             if service.process is not None:
                 service.process.terminate()
         while any(_is_running(service) for service in self._services):
-            if self._is_impatient or time.monotonic() > deadline_s:
+            waited_s = time.monotonic() - started_s
+            if self._is_impatient or waited_s > self._grace_s:
                 break
+            if waited_s > SAY_WAITING_S and not has_said_so:
+                has_said_so = True
+                logger.warning("Waiting for work under way; the same signal once more ends it at once.")
             time.sleep(POLL_S / 4)
         for service in self._services:
             service.signal_group(signal.SIGKILL)
