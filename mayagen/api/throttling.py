@@ -25,7 +25,7 @@ class RowThrottle(BaseThrottle):
         if scope is None:
             return True
         user = request.user
-        client = f"user:{user.pk}" if user and user.is_authenticated else f"address:{self.get_ident(request)}"
+        client = f"user:{user.pk}" if user.is_authenticated else f"address:{self.get_ident(request)}"
         self._wait_s = take(
             f"api:{scope}:{client}"[:200],
             rate_per_minute=view.throttle_rate_per_minute,  # type: ignore[attr-defined]
