@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mayagen.security.RequestIdMiddleware",
+    "accounts.middleware.AuditContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mayagen.security.ContentSecurityPolicyMiddleware",
@@ -131,9 +132,12 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
-# The product limits failed sign-ins itself, by account and address together (accounts.rate_limits):
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[MayaGen] "
+ACCOUNT_FORMS = {"reset_password": "accounts.forms.ResetPasswordForm"}
+# The product limits failed sign-ins itself, by account and address together (accounts.sign_in_limits):
 # allauth's limit by account alone lets anybody lock the owner out.
-ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip"}
+ACCOUNT_RATE_LIMITS = False
 ALLAUTH_TRUSTED_PROXY_COUNT = ENV.trusted_proxy_count
 HEADLESS_CLIENTS = ("app",)
 HEADLESS_TOKEN_STRATEGY = "accounts.tokens.RowLockedJWTStrategy"  # noqa: S105 - a dotted path

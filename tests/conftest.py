@@ -1,0 +1,107 @@
+"""What holds for every test, and what each may ask for: people, and clients that speak for them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from accounts.roles import ADMIN, EVALUATOR, VIEWER
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what holds on PostgreSQL only, unless the tests run on it."""
+    if "postgresql" in django_settings.DATABASES["default"]["ENGINE"]:
+        return
+    left_out = [item for item in items if item.get_closest_marker("postgres")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("postgres")]
+
+
+@pytest.fixture(autouse=True)
+def _test_installation(settings: Any, tmp_path: Path) -> None:
+    """Keep media in the test's own folder; name static files plainly; quick passwords, mail in memory."""
+    media = tmp_path / "media"
+    settings.MEDIA_ROOT = media
+    settings.STORAGES = {
+        "default": {**settings.STORAGES["default"], "OPTIONS": {"location": str(media)}},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+
+@pytest.fixture(autouse=True)
+def _audit_triggers_yield_to_flush(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let tests with real transactions empty the audit table afterwards, which its triggers refuse.
+
+    PostgreSQL empties by TRUNCATE, which they do not watch. Such tests run last, so that all others have
+    the triggers throughout.
+    """
+    marker = request.node.get_closest_marker("django_db")
+    is_transactional = bool(marker and marker.kwargs.get("transaction")) or bool(
+        {"transactional_db", "live_server"} & set(request.fixturenames)
+    )
+    if not is_transactional or connection.vendor != "sqlite":
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    migration = importlib.import_module("accounts.migrations.0002_protect_audit_entries")
+    _drop_audit_triggers()
+    with connection.cursor() as cursor:
+        for verb in ("UPDATE", "DELETE"):
+            cursor.execute(migration.SQLITE.format(verb=verb))
+    yield
+    _drop_audit_triggers()
+
+
+def _drop_audit_triggers() -> None:
+    with connection.cursor() as cursor:
+        for verb in ("UPDATE", "DELETE"):
+            cursor.execute(f"DROP TRIGGER IF EXISTS accounts_auditentry_no_{verb}")
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    """A person who may do everything."""
+    return _make_person(ADMIN, "Ada Admin")
+
+
+@pytest.fixture
+def evaluator(db: None) -> User:
+    """A person who rates."""
+    return _make_person(EVALUATOR, "Eve Evaluator")
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """A person who reads everything but what is private."""
+    return _make_person(VIEWER, "Vera Viewer")
+
+
+def _make_person(role: str, name: str) -> User:
+    from tests.accounts.factories import UserFactory
+
+    person: User = UserFactory(role=role, name=name)
+    return person
+
+
+@pytest.fixture
+def api_as() -> Callable[[User | None], APIClient]:
+    """Return a maker of API clients that are signed in as a person, or as nobody."""
+
+    def make_client(user: User | None) -> APIClient:
+        client = APIClient()
+        if user is not None:
+            client.force_login(user)
+        return client
+
+    return make_client
