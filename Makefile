@@ -44,7 +44,7 @@ test: $(DEV) ## Run all tests but the browser's, on SQLite
 	@unset DATABASE_URL; exec $(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 test-postgres: $(DEV) ## Run them on PostgreSQL, with those that need it (POSTGRES_URL)
-	@DATABASE_URL="$(POSTGRES_URL)" exec $(BIN)/python -m pytest -m "not e2e" --numprocesses $(WORKERS) $(ARGS)
+	@DATABASE_URL="$(POSTGRES_URL)" exec $(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 e2e: $(DEV) ## Run the browser's tests, on DATABASE_URL
 	@exec $(BIN)/python -m pytest -m e2e $(ARGS)
