@@ -37,7 +37,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         allowed |= set(filterset_class.base_filters)
         check_query(request, allowed, filterset_class.list_repeatable())
         filterset = filterset_class(data=request.query_params, queryset=queryset, request=request)
-        if not filterset.is_valid():
+        if filterset.errors:
             raise InvalidParameterError(
                 fields={
                     name: [str(message) for message in messages]
