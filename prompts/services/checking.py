@@ -21,6 +21,7 @@ MAX_TEXT_LENGTH = 100_000
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 32
 _MAX_SLUGS_TRIED = 200
+_MAX_INTEGER = 2**31 - 1
 # What PostgreSQL stores in no text: it would fail at the insert, after everything else has passed.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -34,8 +35,7 @@ def check_row(row: models.Model, names: Iterable[str]) -> None:
     wanted = set(names)
     faults: dict[str, list[str]] = {}
     for name in wanted:
-        value = getattr(row, name, None) if not _is_relation(row, name) else None
-        fault = _find_text_fault(value)
+        fault = None if _is_relation(row, name) else _find_fault(getattr(row, name, None))
         if fault:
             faults[name] = [fault]
     others = {field.name for field in row._meta.get_fields()} - wanted
@@ -136,7 +136,10 @@ def _is_relation(row: models.Model, name: str) -> bool:
     return bool(row._meta.get_field(name).is_relation)
 
 
-def _find_text_fault(value: object) -> str | None:
+def _find_fault(value: object) -> str | None:
+    # Smaller than what SQLite takes and as large as what PostgreSQL does.
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        return "This number is too large."
     if not isinstance(value, str):
         return None
     if _UNSTORABLE.search(value):

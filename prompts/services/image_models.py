@@ -17,7 +17,7 @@ from accounts.permissions import require
 from mayagen.common.errors import DomainError, NotFoundError
 from prompts.choices import Provider
 from prompts.models import ImageModel
-from prompts.schemas import check_schema, validate_parameters, with_defaults
+from prompts.schemas import SchemaInvalidError, check_schema, validate_parameters, with_defaults
 from prompts.services import checking
 from prompts.services.errors import (
     AlreadyDeletedError,
@@ -170,16 +170,17 @@ def _check(model: ImageModel) -> None:
             else "The name of a key holds capital letters, digits and underscores only, such as OPENAI."
         ),
         "provider_options": _find_options_fault(model.provider_options),
-        "price_usd": (
-            "A price can't be negative." if model.price_usd is not None and model.price_usd < 0 else None
-        ),
+        "price_usd": _find_price_fault(model.price_usd),
     }
     found = {name: [fault] for name, fault in faults.items() if fault}
     if found:
         raise FieldsInvalidError(fields=found)
     names = set(FIELD_NAMES) - _OBJECTS - {"base_url"} - (set() if model.slug else {"slug"})
     checking.check_row(model, names)
-    check_schema(model.parameters_schema)
+    try:
+        check_schema(model.parameters_schema)
+    except SchemaInvalidError as error:
+        raise checking.place_error(error, "parameters_schema") from None
     # What is required of a version's parameters need not be among the defaults.
     schema = {key: value for key, value in model.parameters_schema.items() if key != "required"}
     try:
@@ -207,6 +208,12 @@ def _find_base_url_fault(address: str) -> str | None:
         return sentence
     has_extras = parts.username is not None or parts.password is not None or parts.query or parts.fragment
     return None if is_complete and not has_extras and "\\" not in address else sentence
+
+
+def _find_price_fault(price: Decimal | None) -> str | None:
+    if price is None or (price.is_finite() and price >= 0):
+        return None
+    return "A price can't be negative."
 
 
 def _find_options_fault(options: Mapping[str, Any]) -> str | None:

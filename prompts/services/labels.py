@@ -44,6 +44,7 @@ def set_label(
     require(actor, "prompts.change_label")
     with transaction.atomic():
         current_prompt = lock_prompt(prompt)
+        checking.check_row(Label(name=name), {"name"})
         target = _get_target(current_prompt, version)
         label = Label.objects.filter(prompt=current_prompt, name=name).select_related("version").first()
         if expected_version_id is not None and (label is None or label.version_id != expected_version_id):
@@ -51,7 +52,6 @@ def set_label(
         if label is None:
             previous = None
             label = Label(prompt=current_prompt, name=name, version=target)
-            checking.check_row(label, {"name"})
         elif label.version_id == target.pk:
             return label
         else:
