@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as installed_apps
 from django.apps.registry import Apps
 from django.contrib.auth.models import Group, Permission
 
 from accounts.roles import PERMISSIONS
 
 
-def sync_groups(sender: AppConfig, *, using: str, apps: Apps, **_signal: Any) -> None:
+def sync_groups(sender: AppConfig, *, using: str, apps: Apps = installed_apps, **_signal: Any) -> None:
     """Make the roles' groups and give them exactly the permissions of the app just migrated.
 
     Connected to `post_migrate`, which Django sends for each app, after it has made that app's permissions;
-    running it again changes nothing.
+    running it again changes nothing. Emptying a database sends it too, without `apps`.
     """
     try:
         apps.get_model("auth", "Group")
