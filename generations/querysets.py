@@ -125,3 +125,11 @@ class OutputImageQuerySet(QuerySet["OutputImage"]):
     def unrated(self) -> Self:
         """Keep the outputs that nobody has rated."""
         return self.filter(rating__isnull=True)
+
+    def prepared(self) -> Self:
+        """Keep the outputs whose thumbnails and blind copy exist; only these are due for review."""
+        return self.exclude(blind="")
+
+    def unprepared(self) -> Self:
+        """Keep the outputs whose copies are still to be made."""
+        return self.filter(blind="")

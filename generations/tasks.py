@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models.functions import Now
 
 from generations.engine.drain import drain as drain_due
+from generations.engine.preparing import prepare_forgotten
 from generations.engine.recovering import close_cancelled_attempts, recover_abandoned
 from generations.models import Generation
 from generations.waking import wake_engine
@@ -17,8 +18,9 @@ def drain() -> None:
 
 
 def sweep() -> None:
-    """Find what no wake-up told of: lapsed leases, due rows, attempts of cancelled work."""
+    """Find what no wake-up told of: lapsed leases, due rows, attempts of cancelled work, copies."""
     recover_abandoned()
     close_cancelled_attempts()
+    prepare_forgotten()
     if Generation.objects.due(Now()).exists():
         wake_engine()

@@ -59,7 +59,7 @@ async def call_provider(
     Raises:
         ProviderError: Classed, whatever went wrong.
     """
-    inputs = await asyncio.to_thread(_read_inputs, work.inputs)
+    inputs = await asyncio.to_thread(_read_inputs, work.inputs) if work.inputs else []
     request = _to_request(work, inputs)
     deadline = work.model.timeout_seconds
     if not provider.capabilities.job_ids:

@@ -27,20 +27,23 @@ from generations.engine.calling import call_provider, open_provider, to_failure
 from generations.engine.claiming import LEASE, claim_batch, get_seconds_until_due
 from generations.engine.recovering import recover_abandoned
 from generations.engine.stopping import is_cluster_stopping
-from generations.engine.storing import StoringError, store_outputs
+from generations.engine.storing import ImageWorkshop, StoringError
 from generations.engine.transitions import (
     Answered,
     Completed,
     Dropped,
     Failed,
     Failure,
+    Prepared,
     Submitted,
     extend_leases,
     list_held,
 )
 from generations.engine.work import ModelSpec, Work
 from generations.engine.writer import TransitionWriter
-from generations.image_files import discard
+from generations.image_files import discard, discard_files
+from generations.media.errors import MediaError
+from generations.models import OutputImage
 from generations.providers.base import JobProvider, Provider, ProviderError, ProviderResult
 from mayagen.common.http_safety import create_session
 
@@ -91,6 +94,7 @@ class _Drain:
         self._worker = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._tally = DrainTally()
         self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._preparations: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._place_free = asyncio.Event()
         self._n_calling = 0
@@ -99,13 +103,13 @@ class _Drain:
     async def run(self) -> DrainTally:
         """Claim and drive until nothing is due or the time for claiming is over."""
         ends_at = time.monotonic() + self._limits.claim_seconds
-        async with TransitionWriter() as self._writer:
+        async with TransitionWriter() as self._writer, ImageWorkshop() as self._workshop:
             watcher = asyncio.create_task(self._watch())
             try:
                 while time.monotonic() < ends_at and not self._is_stopping and await self._step():
                     pass
-                if self._tasks:
-                    await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+                await asyncio.gather(*self._preparations, return_exceptions=True)
             finally:
                 watcher.cancel()
                 for session in self._sessions.values():
@@ -205,25 +209,37 @@ class _Drain:
 
     async def _store(self, work: Work, result: ProviderResult, answered: Answered) -> None:
         try:
-            stored, warning = await store_outputs(result.outputs)
+            stored, warning = await self._workshop.store_outputs(result.outputs)
         except StoringError as error:
             failure = Failure(code=error.code, sentence=error.sentence, provider_message=error.detail)
             self._tally.n_failed += 1
             failed = Failed(work, failure, answered.duration_ms, cost_usd=answered.cost_usd)
             await self._writer.write(failed)
             return
-        completed = Completed(
-            work,
-            stored,
-            answered.duration_ms,
-            answered.cost_usd,
-            "\n".join(filter(None, (result.warning, warning))),
-        )
-        if await self._writer.write(completed):
-            self._tally.n_completed += 1
-        else:
+        images = [
+            OutputImage(generation_id=work.generation_id, position=position, **files.as_fields())
+            for position, files in enumerate(stored)
+        ]
+        warnings = "\n".join(filter(None, (result.warning, warning)))
+        completed = Completed(work, images, answered.duration_ms, answered.cost_usd, warnings)
+        if not await self._writer.write(completed):
             self._tally.n_dropped += 1
             await asyncio.to_thread(discard, stored)
+            return
+        self._tally.n_completed += 1
+        for image in images:
+            task = asyncio.create_task(self._prepare(image))
+            self._preparations.add(task)
+            task.add_done_callback(self._preparations.discard)
+
+    async def _prepare(self, image: OutputImage) -> None:
+        """Make the copies of a stored output; what fails here is found again by the sweep."""
+        try:
+            copies = await self._workshop.make_copies(image.file.name)
+            if not await self._writer.write(Prepared(image.pk, copies)):
+                await asyncio.to_thread(discard_files, copies.list_names())
+        except (MediaError, OSError, DatabaseError):
+            logger.exception("the copies of output %s could not be made", image.pk)
 
     async def _fail(self, work: Work, error: Exception, duration_ms: int) -> None:
         failure = to_failure(error)

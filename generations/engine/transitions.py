@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from generations.choices import AttemptState, Status
 from generations.engine.claiming import LEASE
 from generations.engine.work import Work
-from generations.image_files import StoredFiles
+from generations.image_files import StoredCopies
 from generations.models import Attempt, Generation, OutputImage
 
 
@@ -65,7 +65,7 @@ class Completed:
     """The images are on disk: rows and status become true together."""
 
     work: Work
-    outputs: Sequence[StoredFiles]
+    outputs: Sequence[OutputImage]
     duration_ms: int
     cost_usd: Decimal | None
     warning: str = ""
@@ -85,10 +85,7 @@ class Completed:
             provider_message="",
         )
         if won:
-            OutputImage.objects.bulk_create(
-                OutputImage(generation_id=self.work.generation_id, position=position, **stored.as_fields())
-                for position, stored in enumerate(self.outputs)
-            )
+            OutputImage.objects.bulk_create(self.outputs)
         return bool(won)
 
 
@@ -165,7 +162,27 @@ class Dropped:
         )
 
 
-Transition = Submitted | Answered | Completed | Failed | Dropped
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The copies of an output exist: it may be shown in lists and is due for review."""
+
+    output_image_id: uuid.UUID
+    copies: StoredCopies
+
+    def apply(self) -> bool:
+        """Write it; return whether nobody else had made them."""
+        return bool(
+            OutputImage.objects.unprepared()
+            .filter(pk=self.output_image_id)
+            .update(
+                thumbnail=self.copies.thumbnail,
+                small_thumbnail=self.copies.small_thumbnail,
+                blind=self.copies.blind,
+            )
+        )
+
+
+Transition = Submitted | Answered | Completed | Failed | Dropped | Prepared
 
 
 def apply_all(transitions: Iterable[Transition]) -> list[bool]:

@@ -67,7 +67,7 @@ class TransitionWriter:
                 for pair in batch:
                     await self._write_batch([pair])
                 return
-            logger.exception("a transition of generation %s was not written", batch[0][0].work.generation_id)
+            logger.exception("a transition was not written: %s", type(batch[0][0]).__name__)
             if not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from dataclasses import dataclass, field
+from tempfile import TemporaryFile
 from typing import Final
 
 from PIL import Image
@@ -16,6 +18,7 @@ SMALL_THUMBNAIL_BOX_PX: Final = 192
 BLIND_CANVAS_PX: Final = 1024
 BLIND_GREY: Final = (128, 128, 128)
 BLIND_QUALITY: Final = 88
+_HAS_MEMORY_FILES: Final = hasattr(os, "memfd_create")
 _GREY_IN: Final = {"RGB": BLIND_GREY, "YCbCr": (128, 128, 128)}
 
 # Pillow gives the memory of each picture back at once; taking it anew costs 5 ms of page faults per image
@@ -53,9 +56,7 @@ def make_blind(image: Image.Image) -> bytes:
         canvas = Image.new(fitted.mode, (BLIND_CANVAS_PX, BLIND_CANVAS_PX), _GREY_IN[fitted.mode])
         canvas.paste(fitted, ((BLIND_CANVAS_PX - size[0]) // 2, (BLIND_CANVAS_PX - size[1]) // 2))
         fitted = canvas
-    buffer = io.BytesIO()
-    fitted.save(buffer, "JPEG", quality=BLIND_QUALITY, subsampling="4:2:0")
-    return buffer.getvalue()
+    return _to_jpeg(fitted)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -92,6 +93,14 @@ def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if factor > 1:
         image = image.reduce(factor)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _to_jpeg(image: Image.Image) -> bytes:
+    # Into a real file, which here is memory: Pillow lets other threads run only while it writes to one.
+    with os.fdopen(os.memfd_create("blind"), "w+b") if _HAS_MEMORY_FILES else TemporaryFile() as file:
+        image.save(file, "JPEG", quality=BLIND_QUALITY, subsampling="4:2:0")
+        file.seek(0)
+        return file.read()
 
 
 def _to_webp(image: Image.Image) -> bytes:

@@ -13,13 +13,14 @@ from mayagen.common.models import UUIDModel
 class StoredImage(UUIDModel):
     """An image whose bytes were checked, decoded and synced to storage before this row was written.
 
-    `blind` is the one re-encoded derivative that evaluators are shown.
+    `blind` is the one re-encoded copy that evaluators are shown. The copies of an output are made right
+    after its generation has completed; until then their names are empty.
     """
 
     file = models.FileField(max_length=200)
-    thumbnail = models.FileField(max_length=200)
-    small_thumbnail = models.FileField(max_length=200)
-    blind = models.FileField(max_length=200)
+    thumbnail = models.FileField(max_length=200, blank=True)
+    small_thumbnail = models.FileField(max_length=200, blank=True)
+    blind = models.FileField(max_length=200, blank=True)
     width_px = models.PositiveIntegerField()
     height_px = models.PositiveIntegerField()
     size_bytes = models.PositiveBigIntegerField()
@@ -81,6 +82,7 @@ class OutputImage(StoredImage):
         indexes = (
             models.Index(fields=["id"], name="output_image_unrated", condition=Q(rating__isnull=True)),
             models.Index(fields=["-rating", "-id"], name="output_image_rating"),
+            models.Index(fields=["id"], name="output_image_unprepared", condition=Q(blind="")),
         )
 
     def __str__(self) -> str:
