@@ -1,0 +1,148 @@
+"""What every benchmark needs: a database of its own, the product's processes, and one JSON line a figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+import psycopg
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_SERVER = "postgres://postgres@127.0.0.1:5432/postgres"
+
+
+def report(*, figure: str, value: float, unit: str, target: str, met: bool) -> None:
+    """Print one measured figure as a line of JSON."""
+    line = {"figure": figure, "value": round(value, 3), "unit": unit, "target": target, "met": met}
+    print(json.dumps(line), flush=True)
+
+
+@contextmanager
+def benchmark_installation(**settings: str) -> Iterator[Mapping[str, str]]:
+    """Give an environment with a migrated PostgreSQL database and a data folder, both gone afterwards.
+
+    This process is set up for the same installation, so Django's models can be imported and used inside.
+
+    Args:
+        settings: Further environment variables, such as `MAYAGEN_QUEUE_WORKERS`.
+    """
+    server = os.environ.get("BENCH_DATABASE_URL", DEFAULT_SERVER)
+    name = f"mayagen_bench_{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="mayagen-bench-") as folder:
+        _execute(server, f'CREATE DATABASE "{name}"')
+        try:
+            environment = {
+                **os.environ,
+                "DATABASE_URL": urlunsplit(urlsplit(server)._replace(path=f"/{name}")),
+                "DJANGO_SETTINGS_MODULE": "mayagen.settings",
+                "MAYAGEN_DATA_DIR": folder,
+                "PYTHONPATH": str(ROOT),
+                **settings,
+            }
+            for command in (["migrate", "--verbosity", "0"], ["createcachetable"]):
+                subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+            os.environ.update(environment)
+            import django
+
+            django.setup()
+            yield environment
+        finally:
+            _close_connections()
+            _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _execute(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _close_connections() -> None:
+    from django.conf import settings
+    from django.db import connections
+
+    if settings.configured:
+        connections.close_all()
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, environment: Mapping[str, str], log: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a session of its own, its output in the data folder, and stop it with all it started."""
+    path = Path(environment["MAYAGEN_DATA_DIR"]) / log
+    with path.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=dict(environment),
+            stdout=file,
+            stderr=file,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def wait_until(is_true: Callable[[], bool], *, seconds: float, what: str, every: float = 0.1) -> None:
+    """Return as soon as it is true.
+
+    Raises:
+        TimeoutError: It did not become true in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(every)
+
+
+def get_pss_mb(pid: int) -> float:
+    """Return the proportional set size of a process and all it started, in MB (10^6 bytes)."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return total / 1e6
+
+
+class PeakMemory(threading.Thread):
+    """Watches the proportional set size of a process tree; `peak_mb` is the most that was seen."""
+
+    def __init__(self, pid: int, *, every: float = 0.5) -> None:
+        super().__init__(daemon=True)
+        self.peak_mb = 0.0
+        self._pid = pid
+        self._every = every
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(self._every):
+            self.peak_mb = max(self.peak_mb, get_pss_mb(self._pid))
+
+    def stop(self) -> float:
+        """End the watch and return the peak."""
+        self._ended.set()
+        self.join()
+        return self.peak_mb
