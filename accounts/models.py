@@ -61,7 +61,10 @@ class User(UUIDModel, AbstractBaseUser, PermissionsMixin):
         # Django's seam under both hashes that a session may match. Raising the epoch ends every session and
         # token of this person, as a new password does.
         return salted_hmac(
-            "accounts.User.session", f"{self.sign_in_epoch}:{self.password}", secret=secret, algorithm="sha256"
+            "accounts.User.session",
+            f"{self.sign_in_epoch}:{self.password}",
+            secret=secret,
+            algorithm="sha256",
         ).hexdigest()
 
     @property

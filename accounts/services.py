@@ -94,9 +94,7 @@ def change_role(*, actor: User, user: User, role: str) -> User:
         _require_other_admin(admins, user)
     user.groups.set([Group.objects.get(name=role)])
     user.role_name = role
-    audit.record(
-        actor=actor, verb="change_role", target=user, before={"role": before}, after={"role": role}
-    )
+    audit.record(actor=actor, verb="change_role", target=user, before={"role": before}, after={"role": role})
     return user
 
 
@@ -162,9 +160,7 @@ def set_name(*, actor: User, user: User, name: str) -> User:
     before, name = user.name, name.strip()
     if before != name and User.objects.filter(pk=user.pk).update(name=name):
         user.name = name
-        audit.record(
-            actor=actor, verb="set_name", target=user, before={"name": before}, after={"name": name}
-        )
+        audit.record(actor=actor, verb="set_name", target=user, before={"name": before}, after={"name": name})
     return user
 
 

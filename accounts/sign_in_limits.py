@@ -56,9 +56,7 @@ def begin_attempt(*, email: str, address: str | None) -> Attempt:
         by_account = _key(limit, account, network)
         if wait := _take(by_account, limit):
             return Attempt(wait)
-    return Attempt(
-        0.0, ((by_address, BY_ADDRESS), (by_both, BY_ACCOUNT_AND_ADDRESS), (by_account, limit))
-    )
+    return Attempt(0.0, ((by_address, BY_ADDRESS), (by_both, BY_ACCOUNT_AND_ADDRESS), (by_account, limit)))
 
 
 def forgive_attempt(attempt: Attempt) -> None:

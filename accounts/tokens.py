@@ -5,6 +5,7 @@ from __future__ import annotations
 from allauth.headless.tokens.strategies.jwt import JWTTokenStrategy, internal
 from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.http import HttpRequest
 
 
 class RowLockedJWTStrategy(JWTTokenStrategy):
@@ -13,6 +14,10 @@ class RowLockedJWTStrategy(JWTTokenStrategy):
     As shipped, parallel refreshes with one token all succeed, and whoever holds a stolen and already used
     token leaves no trace.
     """
+
+    def get_session_token(self, request: HttpRequest) -> str | None:
+        """Return None: every sign-in begins a session of its own, whatever stale credentials come along."""
+        return None
 
     def refresh_token(self, refresh_token: str) -> tuple[str, str] | None:
         """Return a new access and refresh token, or None when the given one is not good (any more)."""

@@ -72,7 +72,11 @@ class UserCreateSerializer(serializers.Serializer):
     name = serializers.CharField(max_length=120, allow_blank=True, default="")
     role = serializers.ChoiceField(choices=ROLES)
     password = serializers.CharField(
-        max_length=1024, trim_whitespace=False, required=False, write_only=True, style={"input_type": "password"}
+        max_length=1024,
+        trim_whitespace=False,
+        required=False,
+        write_only=True,
+        style={"input_type": "password"},
     )
 
 
