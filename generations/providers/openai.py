@@ -109,7 +109,7 @@ class OpenAIProvider:
     def _default_base_url(self, config: ProviderConfig) -> str:
         return config.base_url or DEFAULT_BASE_URL
 
-    def _url(self, action: str, request: ProviderRequest) -> str:  # noqa: ARG002
+    def _url(self, action: str, request: ProviderRequest) -> str:
         return f"{self._base_url}/images/{action}"
 
     def _headers(self) -> dict[str, str]:

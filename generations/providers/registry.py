@@ -9,12 +9,14 @@ from typing import Final
 import aiohttp
 
 from generations.providers.base import JobProvider, Provider, ProviderConfig
+from generations.providers.embedded import EmbeddedProvider
 from generations.providers.openai import AzureOpenAIProvider, OpenAIProvider
 
 ProviderFactory = Callable[[ProviderConfig, aiohttp.ClientSession], Provider | JobProvider]
 
 PROVIDERS: Final[Mapping[str, ProviderFactory]] = MappingProxyType(
     {
+        "embedded": EmbeddedProvider,
         "openai": OpenAIProvider,
         "azure_openai": AzureOpenAIProvider,
     }
