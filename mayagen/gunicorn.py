@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from pathlib import Path
@@ -56,10 +57,16 @@ def when_ready(server: Arbiter) -> None:
 
     Accepted sockets inherit the kernel's timeouts from the listening one (Linux).
     """
+    logging.getLogger("gunicorn.error").addFilter(_is_no_stalled_client)
     limit = struct.pack("ll", stalled_client_s, 0)
     for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _is_no_stalled_client(record: logging.LogRecord) -> bool:
+    """Whether the line tells of something else than a client that ran into its limit, which is no error."""
+    return not (record.exc_info and record.exc_info[0] is BlockingIOError)
 
 
 def pre_fork(_server: Arbiter, _worker: Worker) -> None:

@@ -107,6 +107,8 @@ CACHES = {
 
 # People
 AUTH_USER_MODEL = "accounts.User"
+# E-mail addresses are unique without regard to case, which the check for `unique=True` does not see.
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
