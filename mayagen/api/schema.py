@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction
@@ -82,35 +81,3 @@ class ProblemAutoSchema(AutoSchema):
         self.registry.register_on_missing(component)
         reference: dict[str, Any] = component.ref
         return reference
-
-
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes access tokens."""
-
-    target_class = "accounts.api.authentication.TokenAuthentication"
-    name = "accessToken"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "The access token from `auth/token/`; it lives for 15 minutes.",
-        }
-
-
-class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes the session of a signed-in browser."""
-
-    target_class = "accounts.api.authentication.BrowserSessionAuthentication"
-    name = "browserSession"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
-        return {
-            "type": "apiKey",
-            "in": "cookie",
-            "name": "sessionid",
-            "description": "The session of a browser; writing needs the CSRF token too.",
-        }
