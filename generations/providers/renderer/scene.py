@@ -73,9 +73,10 @@ def vertical_gradient(size: tuple[int, int], top: RGB, low: RGB, reach: int) -> 
 def _paint_sky(stage: Stage) -> None:
     chance, palette, unit = stage.chance, stage.palette, stage.unit
     night = palette.hour == "night" or stage.place == "space"
+    lowest = stage.height if stage.place == "space" else stage.horizon
     if night:
         for _ in range(40 + 50 * stage.detail):
-            x, y = chance.uniform(0, stage.width), chance.uniform(0, stage.horizon)
+            x, y = chance.uniform(0, stage.width), chance.uniform(0, lowest)
             glow = mix(palette.sky_top, palette.light, chance.uniform(0.3, 1))
             stage.disc(x, y, unit * chance.choice((0.0012, 0.0016, 0.0028)), glow)
     if stage.place != "space":
@@ -87,7 +88,7 @@ def _paint_sky(stage: Stage) -> None:
             stage.disc(x, y, radius * (1 + ring * 0.45), _sky_glow(stage, y, 0.22 / ring))
         stage.disc(x, y, radius, palette.light)
         if night:
-            stage.disc(x + radius * 0.45, y - radius * 0.2, radius * 0.86, _sky_glow(stage, y, 0.05))
+            stage.disc(x + radius * 0.45, y - radius * 0.2, radius * 0.86, _sky_glow(stage, y, 0.2))
     if "cloud" in stage.reading.weather or (not night and stage.happens(0.6)):
         for _ in range(2 + stage.detail):
             _paint_cloud(stage)

@@ -40,12 +40,12 @@ def _painterly(image: Image.Image, palette: Palette, chance: Random, detail: int
     sample = image.resize((96, 96), Image.Resampling.BOX).tobytes()
     draw = ImageDraw.Draw(image)
     size = min(width, height)
-    for step in range(900 + 300 * detail):
+    for step in range(1200 + 500 * detail):
         x, y = chance.random(), chance.random()
         offset = 3 * (int(y * 95) * 96 + int(x * 95))
         lighter = chance.randint(-14, 14)
         fill = tuple(min(255, max(0, level + lighter)) for level in sample[offset : offset + 3])
-        length = size * (0.05 if step < 600 else 0.022)  # noqa: PLR2004
+        length = size * (0.04 if step < 400 else 0.016)  # noqa: PLR2004
         lean = chance.uniform(-0.6, 0.6)
         points = (x * width, y * height, x * width + length, y * height + length * lean)
         draw.line(points, fill=fill, width=max(2, round(length * 0.28)))

@@ -60,7 +60,8 @@ def _place(stage: Stage, subject: Subject, area: Area | None) -> tuple[float, fl
 def _draw(stage: Stage, subject: Subject, order: int, box: tuple[float, float, float]) -> None:
     palette = stage.palette
     n_accents = len(palette.accents)
-    start = subject.word_hash % n_accents if not stage.reading.colours else order
+    # The first colour word goes to the first thing named, the second to the next.
+    start = subject.word_hash if not stage.reading.colours else stage.reading.subjects.index(subject) + order
     tones = Tones(
         body=palette.accents[start % n_accents],
         accent=palette.accents[(start + 1) % n_accents],
@@ -68,7 +69,7 @@ def _draw(stage: Stage, subject: Subject, order: int, box: tuple[float, float, f
         ink=palette.ink,
     )
     left, top, side = box
-    if subject.kind not in _IN_THE_AIR and stage.place != "space":
+    if subject.kind not in {*_IN_THE_AIR, "other"} and stage.place != "space":
         shadow = mix(palette.near, palette.ink, 0.5)
         stage.draw.ellipse(
             (left + side * 0.1, top + side * 0.95, left + side * 0.9, top + side * 1.03), fill=shadow

@@ -106,6 +106,7 @@ _NUMBERS: Final[Mapping[str, int]] = MappingProxyType(
 _SILENT_TEXT: Final = """
     a an the of in on at to with and or by for from is are be it its as into over under near very this that
     these those his her their there up down out off while who which image picture photo photograph style
+    make add remove change turn same more less put give replace keep style like some small big large
     high quality detailed beautiful best highly shot view
 """
 _SILENT: Final = frozenset(_SILENT_TEXT.split())
