@@ -87,6 +87,8 @@ class StrictQueryMixin:
 class _TextField(forms.Field):
     """A form field that reads its value from the whole text, or refuses it with one sentence."""
 
+    # Widgets for choices turn what they do not know into nothing.
+    widget = forms.TextInput
     sentence = ""
 
     def to_python(self, value: Any) -> Any:
