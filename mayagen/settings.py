@@ -171,6 +171,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["mayagen.api.parsers.StrictJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "mayagen.api.pagination.IdCursorPagination",
     "DEFAULT_FILTER_BACKENDS": ["mayagen.api.filters.StrictFilterBackend"],
+    "DEFAULT_THROTTLE_CLASSES": ["mayagen.api.throttling.RowThrottle"],
     "DEFAULT_SCHEMA_CLASS": "mayagen.api.schema.ProblemAutoSchema",
     "EXCEPTION_HANDLER": "mayagen.api.exception_handler.handle_exception",
     "NUM_PROXIES": ENV.trusted_proxy_count,
