@@ -3,9 +3,169 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db.models import Case, Count, DecimalField, F, Max, Min, Q, Sum, Value, When
+from django.db.models.functions import Coalesce
 
 from accounts.models import User
-from generations.models import DatasetItem, DatasetItemImage, InputImage, OutputImage, StoredImage
+from generations.choices import FINAL_STATUSES, ErrorCode, Source, Status
+from generations.models import (
+    DatasetItem,
+    DatasetItemImage,
+    Generation,
+    InputImage,
+    OutputImage,
+    StoredImage,
+)
+from generations.providers.base import ERROR_FACTS
+from generations.providers.base import ErrorCode as ProviderErrorCode
+
+THROUGHPUT_WINDOW: Final = timedelta(minutes=2)
+_MONEY: Final = DecimalField(max_digits=16, decimal_places=6)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed generations of a run that share a code."""
+
+    code: str
+    label: str
+    sentence: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """Where a run stands at one time; generations that a retry replaced are left out of the counts.
+
+    Args:
+        counts: Number of generations by status.
+        per_minute: How many finished per minute lately; None before the first and after the last.
+        ends_at: When it will be done at that rate; None when nothing says so.
+        cost_usd: What it has cost so far, replaced generations included.
+        expected_usd: What all of its generations cost by the models' prices.
+    """
+
+    counts: Mapping[str, int]
+    per_minute: float | None
+    ends_at: datetime | None
+    cost_usd: Decimal
+    expected_usd: Decimal
+    failures: Sequence[FailureGroup]
+
+    @property
+    def n_total(self) -> int:
+        """Number of generations."""
+        return sum(self.counts.values())
+
+    @property
+    def n_finished(self) -> int:
+        """Number of generations in a final status."""
+        return sum(self.counts[status] for status in FINAL_STATUSES)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is queued or in process."""
+        return self.n_finished == self.n_total
+
+    @property
+    def state(self) -> str:
+        """`queued`, `processing`, `completed`, `failed` or `cancelled`, from the counts alone."""
+        return get_run_state(self.counts)
+
+
+def get_run_state(counts: Mapping[str, int]) -> str:
+    """Return the state that the counts of a run's generations amount to.
+
+    `processing` while something is left and something has begun; of a finished run `cancelled` if any
+    generation was, else `failed` if none is completed, else `completed`.
+    """
+    n_open = counts[Status.QUEUED] + counts[Status.PROCESSING]
+    if n_open:
+        return Status.QUEUED if counts[Status.QUEUED] == sum(counts.values()) else Status.PROCESSING
+    if counts[Status.CANCELLED]:
+        return Status.CANCELLED
+    return Status.FAILED if counts[Status.FAILED] and not counts[Status.COMPLETED] else Status.COMPLETED
+
+
+def get_run_progress(*, run_id: uuid.UUID, now: datetime) -> RunProgress:
+    """Return where a run stands; two queries, however large it is."""
+    current = Q(is_superseded=False)
+    recent = now - THROUGHPUT_WINDOW
+    expected = Case(
+        When(image_model__is_free=True, then=Value(Decimal(0))),
+        default=Coalesce(F("image_model__price_usd"), Value(Decimal(0))) * F("n_outputs"),
+        output_field=_MONEY,
+    )
+    facts: dict[str, Any] = Generation.objects.filter(run=run_id).aggregate(
+        **{status: Count("pk", filter=current & Q(status=status)) for status in Status.values},
+        cost=Sum("cost_usd"),
+        expected=Sum(expected, filter=current, output_field=_MONEY),
+        n_recent=Count("pk", filter=Q(finished_at__gt=recent) & ~Q(status=Status.CANCELLED)),
+        first_started_at=Min("started_at"),
+        last_finished_at=Max("finished_at"),
+    )
+    counts = {status: facts[status] for status in Status.values}
+    n_open = counts[Status.QUEUED] + counts[Status.PROCESSING]
+    per_minute = _get_rate(facts, now=now) if n_open else None
+    return RunProgress(
+        counts=counts,
+        per_minute=per_minute,
+        ends_at=now + timedelta(minutes=n_open / per_minute) if per_minute else None,
+        cost_usd=facts["cost"] or Decimal(0),
+        expected_usd=facts["expected"] or Decimal(0),
+        failures=list_failures(run_id=run_id) if counts[Status.FAILED] else [],
+    )
+
+
+def _get_rate(facts: Mapping[str, Any], *, now: datetime) -> float | None:
+    started_at = facts["first_started_at"]
+    if started_at is None or not facts["n_recent"]:
+        return None
+    window = min(THROUGHPUT_WINDOW, max(now - started_at, timedelta(seconds=1)))
+    return float(facts["n_recent"] / (window.total_seconds() / 60))
+
+
+def list_failures(*, run_id: uuid.UUID) -> list[FailureGroup]:
+    """Return the run's failed generations by code, the most frequent first."""
+    rows = (
+        Generation.objects.current()
+        .filter(run=run_id, status=Status.FAILED)
+        .values_list("error_code")
+        .annotate(count=Count("pk"))
+        .order_by("-count", "error_code")
+    )
+    return [FailureGroup(code, get_error_label(code), get_error_sentence(code), n) for code, n in rows]
+
+
+def get_error_label(code: str) -> str:
+    """Return the short name of an error code."""
+    return str(ErrorCode(code).label) if code in ErrorCode.values else code
+
+
+def get_error_sentence(code: str) -> str:
+    """Return the sentence that says what an error code means; empty for none."""
+    known = code in ProviderErrorCode._value2member_map_
+    return ERROR_FACTS[ProviderErrorCode(code)].sentence if known else ""
+
+
+def is_retryable(generation: Generation) -> bool:
+    """Return whether a retry of the generation would be accepted for what the row itself says."""
+    return (
+        generation.status in {Status.FAILED, Status.CANCELLED}
+        and not generation.is_superseded
+        and generation.source == Source.ENGINE
+    )
+
+
+def list_variable_names(items: Iterable[DatasetItem]) -> list[str]:
+    """Return the names of variables of items, in the order of their first use."""
+    return list(dict.fromkeys(name for item in items for name in item.variables))
 
 
 def get_visible_image(*, actor: User, image_id: uuid.UUID) -> StoredImage | None:

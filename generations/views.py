@@ -19,11 +19,9 @@ from generations.selectors import get_visible_image
 # The signed address behind a redirect is valid for five minutes (`querystring_expire`).
 _REDIRECT_SECONDS: Final = 240
 _FILE_SECONDS: Final = 24 * 3600
-_FIELDS: Final = {
-    "small": ("small_thumbnail", "image/webp"),
-    "thumbnail": ("thumbnail", "image/webp"),
-    "original": ("file", ""),
-}
+_COPIES: Final = {"small": "small_thumbnail", "thumbnail": "thumbnail"}
+_COPY_TYPE: Final = "image/webp"
+_ORIGINAL: Final = "original"
 _EXTENSIONS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -42,32 +40,34 @@ class ImageFileView(APIView):
     def get(self, request: Request, image_id: uuid.UUID, size: str) -> HttpResponseBase:
         """Return the file, or a redirect to its signed address where it is in an object store."""
         image = get_visible_image(actor=cast(User, request.user), image_id=image_id)
-        if image is None or size not in _FIELDS:
+        if image is None or size not in {*_COPIES, _ORIGINAL}:
             raise Http404
+        original, copy = image.file.name or "", getattr(image, _COPIES.get(size, "file")).name
+        if not copy:
+            # Copies are made right after an image has come; until then the image itself stands in.
+            return _send(original, image, size=size, etag="")
         etag = f'"{image.pk}-{size}"'
         if etag in parse_etags(request.headers.get("If-None-Match", "")):
             return _with_cache(HttpResponse(status=304), etag, _FILE_SECONDS)
-        return _send(image, size, etag)
+        return _send(copy, image, size=size, etag=etag)
 
 
-def _send(image: StoredImage, size: str, etag: str) -> HttpResponseBase:
-    field, mime_type = _FIELDS[size]
-    name: str = getattr(image, field).name
-    mime_type = mime_type or (
-        image.mime_type if image.mime_type in _EXTENSIONS else "application/octet-stream"
-    )
-    extension = _EXTENSIONS.get(mime_type, "bin")
-    disposition = f'attachment; filename="{image.pk}.{extension}"' if size == "original" else "inline"
+def _send(name: str, image: StoredImage, *, size: str, etag: str) -> HttpResponseBase:
+    mime_type = image.mime_type if name == image.file.name else _COPY_TYPE
+    if mime_type not in _EXTENSIONS:
+        raise Http404
+    is_download = size == _ORIGINAL
+    disposition = f'attachment; filename="{image.pk}.{_EXTENSIONS[mime_type]}"' if is_download else "inline"
     if hasattr(default_storage, "bucket_name"):
         parameters = {"ResponseContentType": mime_type, "ResponseContentDisposition": disposition}
         address = default_storage.url(name, parameters=parameters)  # type: ignore[call-arg]
-        return _with_cache(HttpResponseRedirect(address), "", _REDIRECT_SECONDS)
+        return _with_cache(HttpResponseRedirect(address), "", _REDIRECT_SECONDS if etag else 0)
     try:
         response = FileResponse(default_storage.open(name), content_type=mime_type)
     except FileNotFoundError:
         raise Http404 from None
     response.headers["Content-Disposition"] = disposition
-    return _with_cache(response, etag, _FILE_SECONDS)
+    return _with_cache(response, etag, _FILE_SECONDS if etag else 0)
 
 
 def _with_cache(response: HttpResponseBase, etag: str, seconds: int) -> HttpResponseBase:

@@ -97,7 +97,7 @@ class RunFactory(DjangoModelFactory[Run]):
     @factory.post_generation
     def prompt_versions(self, create: bool, extracted: Any, **kwargs: Any) -> None:
         if create and extracted:
-            self.prompt_versions.set(extracted)  # type: ignore[attr-defined]
+            self.prompt_versions.set(extracted)
 
 
 class _StoredImageFactory(DjangoModelFactory[Any]):

@@ -1,0 +1,415 @@
+"""Runs: launched in one transaction, cancelled at any time, retried by new rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import User
+from accounts.permissions import require
+from generations.choices import Priority, Source, Status
+from generations.image_files import StoredFiles
+from generations.models import DatasetVersion, Generation, InputImage, Run
+from generations.services.images import InputFiles, UploadedInput, make_inputs, stored_while_written
+from generations.services.planning import (
+    MAX_SEED,
+    Case,
+    PreparedVersion,
+    check_cases,
+    list_cases,
+    make_brief,
+    make_generations,
+    prepare_version,
+)
+from generations.waking import wake_engine
+from mayagen.common.errors import ConflictError, DomainError
+from prompts.models import PromptVersion
+from prompts.services import freeze_versions
+
+MAX_GENERATIONS: Final = 100_000
+MAX_REPEATS: Final = 100
+MAX_NAME_LENGTH: Final = 255
+MAX_BRIEF_LENGTH: Final = 2_000
+_BATCH: Final = 1_000
+
+
+class RunInvalidError(DomainError):
+    """The run can't be launched as it was asked for; `fields` says what is wrong with which part."""
+
+    code = "run_invalid"
+    sentence = "The run can't be launched like this."
+
+
+class RunTooLargeError(DomainError):
+    """The run would make more generations than one run may."""
+
+    code = "run_too_large"
+    sentence = f"A run makes at most {MAX_GENERATIONS:,} generations."
+
+
+class DatasetDeletedError(DomainError):
+    """The dataset has been deleted."""
+
+    code = "dataset_deleted"
+    sentence = "The dataset has been deleted. Restore it, or choose another."
+
+
+class RunFinishedError(ConflictError):
+    """Nothing of the run is left to cancel."""
+
+    code = "run_finished"
+    sentence = "All generations of this run are finished."
+
+
+class NothingToRetryError(ConflictError):
+    """No generation of the run has failed, or the failed ones have been retried."""
+
+    code = "nothing_to_retry"
+    sentence = "The run has no failed generations to retry."
+
+
+class GenerationFinishedError(ConflictError):
+    """The generation is in a final status."""
+
+    code = "generation_finished"
+    sentence = "The generation is already finished."
+
+
+class GenerationNotRetryableError(ConflictError):
+    """The generation has neither failed nor been cancelled, was retried before, or was made elsewhere."""
+
+    code = "generation_not_retryable"
+    sentence = "Only a generation of the engine that failed or was cancelled can be retried, and only once."
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run will make, known before it is launched."""
+
+    versions: Sequence[PreparedVersion]
+    cases: Sequence[Case]
+    repeats: int
+
+    @property
+    def n_generations(self) -> int:
+        """How many generations the run makes."""
+        return len(self.versions) * len(self.cases) * self.repeats
+
+
+def create_run(
+    *,
+    actor: User,
+    name: str,
+    prompt_versions: Sequence[PromptVersion],
+    dataset_version: DatasetVersion | None = None,
+    variables: Mapping[str, Any] | None = None,
+    brief: str = "",
+    input_files: Sequence[UploadedInput] = (),
+    repeats: int = 1,
+    base_seed: int = 0,
+    priority: int = Priority.NORMAL,
+    note: str = "",
+) -> Run:
+    """Launch versions × items × repeats, all queued, or nothing at all; the engine wakes on commit.
+
+    Args:
+        prompt_versions: At least one; from now on they never change.
+        dataset_version: Whose items every version is run on; None for one case of `variables`.
+        variables: For a run without a dataset: exactly the variables that the versions use.
+        brief: For a run without a dataset: what evaluators read; else the variables serve.
+        input_files: Given to every generation, after the item's own images.
+        base_seed: From it the seed of each item and repeat follows, the same for all versions.
+
+    Raises:
+        RunInvalidError: A value is missing or out of range.
+        VersionDeletedError: A version or its prompt is deleted.
+        VersionUnusableError: A version's model is not available.
+        PriceUnknownError: A version's model has no price and is not free.
+        DatasetDeletedError: The dataset is deleted.
+        CaseVariablesError: Items lack variables that a version uses.
+        UnknownVariableError: A variable is given that no version uses.
+        InputsInvalidError: The input images do not fit a model.
+        MediaError: An uploaded file is no image that can be taken.
+        RunTooLargeError: There would be more than 100,000 generations.
+    """
+    require(actor, "generations.add_run")
+    run = Run(
+        name=name.strip(),
+        note=note,
+        dataset_version=dataset_version,
+        variables=dict(variables or {}),
+        brief=brief.strip(),
+        repeats=repeats,
+        base_seed=base_seed,
+        priority=priority,
+        created_by=actor,
+    )
+    version_ids = [version.pk for version in prompt_versions]
+    _check_run(run, version_ids)
+    with stored_while_written([file.content for file in input_files], folder="inputs") as stored:
+        given = [InputFiles(item, file.role) for item, file in zip(stored, input_files, strict=True)]
+        _write_run(actor, run, version_ids, given)
+    return run
+
+
+def plan_run(
+    *,
+    version_ids: Sequence[uuid.UUID],
+    dataset_version: DatasetVersion | None,
+    variables: Mapping[str, Any],
+    brief: str = "",
+    inputs: Sequence[InputFiles] = (),
+    repeats: int = 1,
+) -> RunPlan:
+    """Return what a run would make, with everything checked that `create_run` checks.
+
+    Raises:
+        DomainError: As `create_run`.
+    """
+    found = PromptVersion.objects.select_related("prompt", "image_model").in_bulk(list(version_ids))
+    versions = [prepare_version(found[version_id]) for version_id in version_ids if version_id in found]
+    if len(versions) < len(version_ids):
+        raise RunInvalidError(fields={"prompt_versions": ["There is no such prompt version."]})
+    if dataset_version is None:
+        cases = [Case(key="", variables=variables, brief=make_brief(brief, variables), inputs=inputs)]
+    else:
+        if dataset_version.dataset.is_deleted:
+            raise DatasetDeletedError
+        items = dataset_version.items.order_by("position").prefetch_related("images")
+        cases = list_cases(items, inputs)
+    plan = RunPlan(versions, cases, repeats)
+    if not cases:
+        raise RunInvalidError(fields={"dataset_version": ["This dataset version has no items."]})
+    if plan.n_generations > MAX_GENERATIONS:
+        raise RunTooLargeError(
+            f"This would make {plan.n_generations:,} generations; a run makes at most {MAX_GENERATIONS:,}."
+        )
+    check_cases(versions, cases)
+    return plan
+
+
+def _check_run(run: Run, version_ids: Sequence[uuid.UUID]) -> None:
+    fields: dict[str, list[str]] = {}
+    if not run.name or len(run.name) > MAX_NAME_LENGTH:
+        fields["name"] = [f"Give the run a name of at most {MAX_NAME_LENGTH} characters."]
+    if not version_ids:
+        fields["prompt_versions"] = ["Choose at least one prompt version."]
+    elif len(set(version_ids)) < len(version_ids):
+        fields["prompt_versions"] = ["A prompt version is named twice."]
+    if not 1 <= run.repeats <= MAX_REPEATS:
+        fields["repeats"] = [f"Repeats run from 1 to {MAX_REPEATS}."]
+    if not 0 <= run.base_seed <= MAX_SEED:
+        fields["base_seed"] = [f"The seed runs from 0 to {MAX_SEED}."]
+    if run.priority not in Priority.values:
+        fields["priority"] = ["The priority is -1, 0 or 1."]
+    if len(run.brief) > MAX_BRIEF_LENGTH:
+        fields["brief"] = [f"The brief has at most {MAX_BRIEF_LENGTH:,} characters."]
+    if run.dataset_version_id and (run.variables or run.brief):
+        fields["variables"] = ["A run over a dataset takes variables and briefs from its items."]
+    if fields:
+        sentences = [sentence for part in fields.values() for sentence in part]
+        raise RunInvalidError(" ".join(sentences), fields=fields)
+
+
+@transaction.atomic
+def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: Sequence[InputFiles]) -> None:
+    now = timezone.now()
+    # Frozen first: from here on nobody else can change what is about to be rendered.
+    freeze_versions(version_ids=version_ids, now=now)
+    plan = plan_run(
+        version_ids=version_ids,
+        dataset_version=run.dataset_version,
+        variables=run.variables,
+        brief=run.brief,
+        inputs=given,
+        repeats=run.repeats,
+    )
+    run.save(force_insert=True)
+    run.prompt_versions.set([prepared.version for prepared in plan.versions])
+    common = {
+        "run_id": run.pk,
+        "priority": run.priority,
+        "created_by_id": run.created_by_id,
+        "created_at": now,
+        "due_at": now,
+    }
+    made = make_generations(
+        plan.versions, plan.cases, repeats=run.repeats, base_seed=run.base_seed, common=common
+    )
+    _save(list(made))
+    audit.record(
+        actor=actor,
+        verb="create_run",
+        target=run,
+        after={
+            "prompt_versions": [str(version.version) for version in plan.versions],
+            "dataset_version": str(run.dataset_version or ""),
+            "repeats": run.repeats,
+            "n_generations": plan.n_generations,
+        },
+    )
+    wake_engine()
+
+
+def _save(made: Sequence[tuple[Generation, Case]]) -> None:
+    Generation.objects.bulk_create([generation for generation, _ in made], batch_size=_BATCH)
+    InputImage.objects.bulk_create(
+        [image for generation, case in made for image in make_inputs(generation, case.inputs)],
+        batch_size=_BATCH,
+    )
+
+
+@transaction.atomic
+def cancel_run(*, actor: User, run: Run) -> int:
+    """Cancel all of the run that is not finished, and return how many generations that was.
+
+    Raises:
+        RunFinishedError: Everything is finished.
+    """
+    require(actor, "generations.change_run")
+    now = timezone.now()
+    n_cancelled = _cancel(Generation.objects.filter(run=run), now)
+    if not n_cancelled:
+        raise RunFinishedError
+    Run.objects.filter(pk=run.pk, cancelled_at__isnull=True).update(cancelled_at=now)
+    audit.record(actor=actor, verb="cancel_run", target=run, after={"n_cancelled": n_cancelled})
+    return n_cancelled
+
+
+@transaction.atomic
+def cancel_generation(*, actor: User, generation: Generation) -> Generation:
+    """Cancel the generation and return it as it is now; what a provider still sends is dropped.
+
+    Raises:
+        GenerationFinishedError: It is completed, failed or cancelled.
+    """
+    require(actor, "generations.change_generation")
+    if not _cancel(Generation.objects.filter(pk=generation.pk), timezone.now()):
+        raise GenerationFinishedError
+    audit.record(
+        actor=actor, verb="cancel_generation", target=generation, after={"status": Status.CANCELLED.value}
+    )
+    generation.refresh_from_db()
+    return generation
+
+
+def _cancel(generations: QuerySet[Generation], now: datetime) -> int:
+    # One step more on the fence: a worker that still holds one of them is refused when it writes.
+    return generations.filter(status__in=(Status.QUEUED, Status.PROCESSING)).update(
+        status=Status.CANCELLED, finished_at=now, lease_expires_at=None, fence=F("fence") + 1
+    )
+
+
+@transaction.atomic
+def retry_failed(*, actor: User, run: Run, error_code: str | None = None) -> int:
+    """Queue a new generation for each failed one of the run, and return how many.
+
+    Args:
+        error_code: Only those that failed with this code.
+
+    Raises:
+        NothingToRetryError: There are none.
+        VersionDeletedError: A version of theirs is deleted.
+        VersionUnusableError: A model of theirs is not available.
+    """
+    require(actor, "generations.change_run")
+    failed = Generation.objects.filter(run=run, status=Status.FAILED)
+    n_retried = len(_retry(actor, failed.filter(error_code=error_code) if error_code else failed))
+    if not n_retried:
+        raise NothingToRetryError
+    audit.record(
+        actor=actor,
+        verb="retry_failed",
+        target=run,
+        after={"n_retried": n_retried, "error_code": error_code or ""},
+    )
+    return n_retried
+
+
+@transaction.atomic
+def retry_generation(*, actor: User, generation: Generation) -> Generation:
+    """Queue a new generation in place of one that failed or was cancelled, and return it.
+
+    Raises:
+        GenerationNotRetryableError: It did neither, has been retried, or was made elsewhere.
+        VersionDeletedError: Its version is deleted.
+        VersionUnusableError: Its model is not available.
+    """
+    require(actor, "generations.change_generation")
+    retried = _retry(
+        actor, Generation.objects.filter(pk=generation.pk, status__in=(Status.FAILED, Status.CANCELLED))
+    )
+    if not retried:
+        raise GenerationNotRetryableError
+    audit.record(
+        actor=actor, verb="retry_generation", target=generation, after={"retried_by": str(retried[0].pk)}
+    )
+    return retried[0]
+
+
+_COPIED: Final = (
+    "run_id",
+    "prompt_version_id",
+    "image_model_id",
+    "dataset_item_id",
+    "case_key",
+    "repeat",
+    "priority",
+    "brief",
+    "variables",
+    "system_prompt",
+    "rendered_prompt",
+    "negative_prompt",
+    "parameters",
+    "seed",
+    "n_outputs",
+    "width_px",
+    "height_px",
+)
+
+
+def _retry(actor: User, generations: QuerySet[Generation]) -> list[Generation]:
+    locked = list(
+        generations.filter(is_superseded=False, source=Source.ENGINE).order_by("id").select_for_update()
+    )
+    version_ids = {generation.prompt_version_id for generation in locked}
+    for version in PromptVersion.objects.select_related("prompt", "image_model").filter(pk__in=version_ids):
+        prepare_version(version)
+    made: list[Generation] = []
+    for start in range(0, len(locked), _BATCH):
+        made += _replace(actor, locked[start : start + _BATCH])
+    if made:
+        wake_engine()
+    return made
+
+
+def _replace(actor: User, old: Sequence[Generation]) -> list[Generation]:
+    """Put new rows in the place of old ones that the caller has locked; input images share their files."""
+    ids = [generation.pk for generation in old]
+    Generation.objects.filter(pk__in=ids).update(is_superseded=True)
+    made = [
+        Generation(
+            retry_of=generation, created_by=actor, **{name: getattr(generation, name) for name in _COPIED}
+        )
+        for generation in old
+    ]
+    Generation.objects.bulk_create(made)
+    successors = dict(zip(ids, made, strict=True))
+    InputImage.objects.bulk_create(
+        InputImage(
+            generation=successors[image.generation_id],
+            position=image.position,
+            role=image.role,
+            **StoredFiles.of(image).as_fields(),
+        )
+        for image in InputImage.objects.filter(generation__in=ids).order_by("generation_id", "position")
+    )
+    return made
