@@ -13,8 +13,9 @@ from mayagen.common.api import InvalidParameterError, StrictFilterSet, check_que
 class StrictFilterBackend(DjangoFilterBackend):
     """Filters lists by the view's filter set, and refuses parameters that neither it nor the pages know.
 
-    A view may accept further parameters by naming them in `query_parameters`. Single rows are not
-    filtered: there every parameter is unknown but those.
+    A view or action may accept further parameters by naming them in `query_parameters`. Single rows are
+    not filtered: there every parameter is unknown but those, also for an action that pages through the
+    rows below a single one.
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Model], view: APIView) -> QuerySet[Model]:

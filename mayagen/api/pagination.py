@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-from mayagen.common.api import InvalidCursorError, InvalidParameterError
+from mayagen.common.api import PAGE_PARAMETERS, InvalidCursorError, InvalidParameterError
 
 _MAX_CURSOR_LENGTH = 1_000
 _VALUE_ALIAS = "cursor_value"
@@ -59,7 +59,7 @@ class IdCursorPagination(BasePagination):
 
     page_size = 20
     max_page_size = 100
-    query_parameters = ("cursor", "page_size", "ordering")
+    query_parameters = PAGE_PARAMETERS
 
     def paginate_queryset(  # type: ignore[override] # pages are read from rows, never from lists
         self, queryset: QuerySet[Model], request: Request, view: APIView | None = None

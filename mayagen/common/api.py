@@ -23,6 +23,8 @@ from rest_framework.request import Request
 from mayagen.common.errors import DomainError
 
 MAX_PARAMETER_LENGTH = 2_000
+# What a detail action that pages through rows of its own names as its `query_parameters`.
+PAGE_PARAMETERS = ("cursor", "page_size", "ordering")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,10})?\Z")
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")

@@ -48,12 +48,12 @@ class IdsFilter(BaseInFilter, IdFilter):
 
 
 class GenerationFilterSet(StrictFilterSet):
-    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
-    rating = StrictNumberFilter(field_name="result_rating", lookup_expr="gte")
-    unrated = StrictBooleanFilter(field_name="result_rating", lookup_expr="isnull")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")  # type: ignore[no-untyped-call]
+    rating = StrictNumberFilter(field_name="result_rating", lookup_expr="gte")  # type: ignore[no-untyped-call]
+    unrated = StrictBooleanFilter(field_name="result_rating", lookup_expr="isnull")  # type: ignore[no-untyped-call]
     state = MultipleChoiceFilter(field_name="status", choices=Status.choices)
     status = ChoiceFilter(choices=Status.choices)
-    ids = IdsFilter(field_name="id")
+    ids = IdsFilter(field_name="id")  # type: ignore[no-untyped-call]
 
     class Meta:
         model = Generation
@@ -66,7 +66,7 @@ class GenerationSerializer(StrictModelSerializer):
         fields = ("id", "status", "seed", "result_rating", "created_at", "case_key", "prompt_version")
 
 
-class GenerationViewSet(ReadOnlyModelViewSet):
+class GenerationViewSet(ReadOnlyModelViewSet[Generation]):
     queryset = Generation.objects.annotate(version_number=F("prompt_version__number"))
     serializer_class = GenerationSerializer
     filterset_class = GenerationFilterSet
@@ -80,7 +80,7 @@ class GenerationViewSet(ReadOnlyModelViewSet):
     }
 
 
-class OtherViewSet(ReadOnlyModelViewSet):
+class OtherViewSet(ReadOnlyModelViewSet[Generation]):
     queryset = Generation.objects.all()
     serializer_class = GenerationSerializer
 
@@ -104,7 +104,7 @@ class EchoView(APIView):
             form = BodySerializer(data=request.data)
             form.is_valid(raise_exception=True)
             return Response({name: str(value) for name, value in form.validated_data.items()})
-        return Response({"body": request.data if isinstance(request.data, dict | list) else None})
+        return Response({"body": request.data})
 
 
 class PlainView(StrictQueryMixin, APIView):

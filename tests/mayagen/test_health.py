@@ -19,6 +19,7 @@ from django_q.conf import Conf
 from django_q.status import Stat
 
 from mayagen import health
+from mayagen.common.storage import SyncedFileSystemStorage
 from tests.generations.factories import GenerationFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.mayagen.health_routes")]
@@ -68,7 +69,7 @@ def test_liveness_asks_nothing_but_the_process(client: Client) -> None:
 
 
 def test_an_installation_with_everything_is_ready(client: Client, beating_cluster: None) -> None:
-    GenerationFactory()
+    GenerationFactory.create()
 
     status, answer = check(client)
 
@@ -107,10 +108,10 @@ def test_the_probe_leaves_no_file_behind_and_is_not_repeated_at_once(
 ) -> None:
     saved: list[str] = []
 
-    class CountingStorage(FileSystemStorage):
+    class CountingStorage(SyncedFileSystemStorage):
         def _save(self, name: str, content: File[bytes]) -> str:
             saved.append(name)
-            return str(super()._save(name, content))
+            return super()._save(name, content)
 
     with _storage(CountingStorage(location=settings.MEDIA_ROOT)):
         assert [check(client)[0] for _ in range(3)] == [200, 200, 200]
@@ -122,9 +123,9 @@ def test_the_probe_leaves_no_file_behind_and_is_not_repeated_at_once(
 def test_a_storage_that_gives_back_other_bytes_is_not_ready(
     client: Client, beating_cluster: None, settings: Any
 ) -> None:
-    class FlippingStorage(FileSystemStorage):
+    class FlippingStorage(SyncedFileSystemStorage):
         def _save(self, name: str, content: File[bytes]) -> str:
-            kept = str(super()._save(name, content))
+            kept = super()._save(name, content)
             Path(self.path(kept)).write_bytes(b"other")
             return kept
 
@@ -154,9 +155,10 @@ def test_only_reading_is_allowed(client: Client) -> None:
 @contextlib.contextmanager
 def _storage(storage: FileSystemStorage) -> Iterator[None]:
     """Put another storage behind `default_storage` for a while."""
-    kept = default_storage._wrapped
-    default_storage._wrapped = storage
+    proxy: Any = default_storage
+    kept = proxy._wrapped
+    proxy._wrapped = storage
     try:
         yield
     finally:
-        default_storage._wrapped = kept
+        proxy._wrapped = kept

@@ -33,8 +33,8 @@ def client(api_as: Callable[[User | None], APIClient], viewer: User) -> APIClien
 
 def make_generations(count: int, **each: Callable[[int], Any]) -> list[Generation]:
     """Make rows in one statement, as a run does, so that they tie on their times."""
-    version = PromptVersionFactory()
-    run = RunFactory()
+    version = PromptVersionFactory.create()
+    run = RunFactory.create()
     now = timezone.now()
     return Generation.objects.bulk_create(
         Generation(
@@ -206,9 +206,9 @@ def test_a_cursor_belongs_to_its_order_its_list_and_its_person(
 
 
 def test_filters_find_their_rows(client: APIClient) -> None:
-    rated = GenerationFactory(completed=True, outputs=None, result_rating=Decimal("4.00"))
-    queued = GenerationFactory()
-    old = GenerationFactory(created_at=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    rated = GenerationFactory.create(completed=True, outputs=None, result_rating=Decimal("4.00"))
+    queued = GenerationFactory.create()
+    old = GenerationFactory.create(created_at=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
 
     def ids(query: str) -> set[str]:
         return set(walk(client, query))
@@ -293,7 +293,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(client: APIClient, query: str
 
 
 def test_a_number_of_any_size_that_is_let_through_reaches_the_database(client: APIClient) -> None:
-    GenerationFactory()
+    GenerationFactory.create()
 
     for value in ("999999999999999", "-999999999999999.9999999999", "0.5"):
         assert client.get(f"{PATH}?rating={value}").status_code == 200
@@ -301,7 +301,7 @@ def test_a_number_of_any_size_that_is_let_through_reaches_the_database(client: A
 
 
 def test_single_rows_and_plain_views_refuse_unknown_parameters_too(client: APIClient) -> None:
-    row = GenerationFactory()
+    row = GenerationFactory.create()
 
     assert client.get(f"{PATH}{row.id}/").status_code == 200
     assert client.get(f"{PATH}{row.id}/?status=failed").json()["code"] == "unknown_parameter"
