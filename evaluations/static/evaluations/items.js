@@ -25,7 +25,7 @@
 /** Open items beyond the one on screen that we try to have; each is a lease somebody else waits for. */
 const AHEAD = 4;
 const MOST_HELD = 8;
-const KEPT_DECODED_BEHIND = 3;
+const KEPT_BEHIND = 3;
 const IMAGE_RETRY_MS = [500, 2_000, 6_000];
 
 export class Items extends EventTarget {
@@ -57,13 +57,12 @@ export class Items extends EventTarget {
   /** The ids we hold leases on: open, and nothing on its way that would close them. */
   heldIds() {
     const pending = this.pendingIds();
-    return this.list.filter((item) => item.state === 'open' && !pending.has(item.id)).map((item) => item.id);
+    return this.list.filter((item) => isHeld(item) && !pending.has(item.id)).map((item) => item.id);
   }
 
   /** @returns {Item|null} the first open item after the current one, else the first one left behind */
   nextOpen() {
-    const isOpen = (item) => item.state === 'open';
-    return this.list.slice(this.index + 1).find(isOpen) ?? this.list.slice(0, this.index).find(isOpen) ?? null;
+    return this.list.slice(this.index + 1).find(isHeld) ?? this.list.slice(0, this.index).find(isHeld) ?? null;
   }
 
   /** @param {Item|null} item becomes the current one; null stands behind the last one */
@@ -74,14 +73,14 @@ export class Items extends EventTarget {
 
   /** Claim more when few are left. @returns {Promise<number>} how many came */
   async refill() {
-    const open = this.list.filter((item) => item.state === 'open');
-    const ahead = this.list.slice(this.index + 1).filter((item) => item.state === 'open');
+    const held = this.list.filter(isHeld);
+    const ahead = this.list.slice(this.index + 1).filter(isHeld);
     if (this.#refilling || ahead.length > AHEAD - 2) return 0;
     this.#refilling = true;
     const pending = this.pendingIds();
     const startedAt = performance.now();
     try {
-      const count = Math.min(MOST_HELD, open.length - ahead.length + pending.size + AHEAD);
+      const count = Math.min(MOST_HELD, held.length - ahead.length + pending.size + AHEAD);
       const answer = await this.api.post(`review-queues/${this.queue}/next/`, { count });
       for (const id of this.pendingIds()) pending.add(id);
       const fresh = answer.assignments.filter((each) => this.#isNews(each, pending, startedAt));
@@ -150,14 +149,18 @@ export class Items extends EventTarget {
     return this.#earlier !== null;
   }
 
-  /** Decode what may be wanted next, let go of what is far behind. */
+  /** Decode what may be wanted next, let go of what is far away. */
   prepare() {
-    this.list.forEach((item, position) => {
-      const isNear = position >= this.index - KEPT_DECODED_BEHIND;
-      if (!isNear && item.images === 'ready') release(item);
-    });
-    const wanted = [this.current, ...this.list.slice(this.index + 1), this.list[this.index - 1]];
-    for (const item of wanted) if (item?.images === 'idle') this.#decode(item);
+    const isNear = (item) => {
+      const distance = this.list.indexOf(item) - this.index;
+      return isHeld(item) || (distance >= -KEPT_BEHIND && distance <= AHEAD);
+    };
+    const start = Math.max(0, this.index);
+    const inOrder = [...this.list.slice(start), ...this.list.slice(0, start).reverse()];
+    for (const item of inOrder) {
+      if (!isNear(item)) release(item);
+      else if (item.images === 'idle') this.#decode(item);
+    }
   }
 
   /** @param {Item} item whose images are fetched and decoded again from the start */
@@ -170,8 +173,9 @@ export class Items extends EventTarget {
     item.images = 'loading';
     const { image, inputs } = item.assignment;
     try {
-      [item.output, ...item.inputs] = await Promise.all([image, ...inputs].map(decodeWithRetry));
-      item.images = 'ready';
+      const [output, ...rest] = await Promise.all([image, ...inputs].map(decodeWithRetry));
+      if (item.images !== 'loading') return;
+      Object.assign(item, { output, inputs: rest, images: 'ready' });
     } catch {
       item.images = 'broken';
     }
@@ -199,6 +203,11 @@ function toItem(assignment) {
 function stateOf(assignment) {
   if (assignment.rating) return 'rated';
   return assignment.state === 'skipped' ? 'skipped' : 'open';
+}
+
+/** A lapsed item can still be rated by whoever goes back to it, but it is nobody's next one. */
+function isHeld(item) {
+  return item.state === 'open' && !item.isLapsed;
 }
 
 function release(item) {

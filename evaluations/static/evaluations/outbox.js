@@ -10,6 +10,7 @@
  * @property {string} queue
  * @property {object} body
  * @property {string} [refusal] the server's sentence, once it said no for good
+ * @property {number} [status] likewise
  */
 
 import { ApiError } from './api.js';
@@ -43,17 +44,19 @@ export class Outbox extends EventTarget {
 
   /** Begin to send what an earlier page left, and whatever is added from now on. */
   start() {
-    const retryNow = () => {
-      this.#failures = 0;
-      this.#drain();
-    };
-    window.addEventListener('online', retryNow);
-    window.addEventListener('focus', retryNow);
+    window.addEventListener('online', () => this.retry());
+    window.addEventListener('focus', () => this.retry());
     window.addEventListener('storage', (event) => {
       if (event.key && !event.key.startsWith('mayagen:')) return;
       this.#changed();
       this.#drain();
     });
+    this.#drain();
+  }
+
+  /** Try now, whatever the backoff says. */
+  retry() {
+    this.#failures = 0;
     this.#drain();
   }
 
@@ -119,7 +122,7 @@ export class Outbox extends EventTarget {
   }
 
   #refuse(entry, error) {
-    const refused = { ...entry, refusal: error.message };
+    const refused = { ...entry, refusal: error.message, status: error.status };
     this.#write(this.refusedPrefix, refused);
     this.#remove(this.prefix, entry.key);
     this.#succeeded();

@@ -150,6 +150,8 @@ export class Zoom {
       this.apply();
     } else if (this.#pointers.size === 2) {
       const [other] = [...this.#pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
+      this.#x -= (now.x - last.x) / 2 / (this.#width * this.#effectiveScale());
+      this.#y -= (now.y - last.y) / 2 / (this.#height * this.#effectiveScale());
       const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2, target: this.#gesture.target };
       this.#zoomAt(distance(now, other) / (distance(last, other) || 1), this.#toPoint(middle));
     }
