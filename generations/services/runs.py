@@ -1,4 +1,4 @@
-"""Runs: launched in one transaction, cancelled at any time, retried by new rows."""
+"""Runs: launched in one transaction, and cancelled at any time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import User
 from accounts.permissions import require
-from generations.choices import Priority, Source, Status
-from generations.image_files import StoredFiles
+from generations.choices import Priority, Status
 from generations.models import DatasetVersion, Generation, InputImage, Run
 from generations.services.images import InputFiles, UploadedInput, make_inputs, stored_while_written
 from generations.services.planning import (
@@ -69,25 +68,11 @@ class RunFinishedError(ConflictError):
     sentence = "All generations of this run are finished."
 
 
-class NothingToRetryError(ConflictError):
-    """No generation of the run has failed, or the failed ones have been retried."""
-
-    code = "nothing_to_retry"
-    sentence = "The run has no failed generations to retry."
-
-
 class GenerationFinishedError(ConflictError):
     """The generation is in a final status."""
 
     code = "generation_finished"
     sentence = "The generation is already finished."
-
-
-class GenerationNotRetryableError(ConflictError):
-    """The generation has neither failed nor been cancelled, was retried before, or was made elsewhere."""
-
-    code = "generation_not_retryable"
-    sentence = "Only a generation of the engine that failed or was cancelled can be retried, and only once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +217,6 @@ def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: S
         inputs=given,
         repeats=run.repeats,
     )
-    run.save(force_insert=True)
-    run.prompt_versions.set([prepared.version for prepared in plan.versions])
     common = {
         "run_id": run.pk,
         "priority": run.priority,
@@ -241,10 +224,15 @@ def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: S
         "created_at": now,
         "due_at": now,
     }
-    made = make_generations(
-        plan.versions, plan.cases, repeats=run.repeats, base_seed=run.base_seed, common=common
+    # All is rendered before anything is written: values that no database could hold are refused here.
+    made = list(
+        make_generations(
+            plan.versions, plan.cases, repeats=run.repeats, base_seed=run.base_seed, common=common
+        )
     )
-    _save(list(made))
+    run.save(force_insert=True)
+    run.prompt_versions.set([prepared.version for prepared in plan.versions])
+    _save(made)
     audit.record(
         actor=actor,
         verb="create_run",
@@ -306,110 +294,3 @@ def _cancel(generations: QuerySet[Generation], now: datetime) -> int:
     return generations.filter(status__in=(Status.QUEUED, Status.PROCESSING)).update(
         status=Status.CANCELLED, finished_at=now, lease_expires_at=None, fence=F("fence") + 1
     )
-
-
-@transaction.atomic
-def retry_failed(*, actor: User, run: Run, error_code: str | None = None) -> int:
-    """Queue a new generation for each failed one of the run, and return how many.
-
-    Args:
-        error_code: Only those that failed with this code.
-
-    Raises:
-        NothingToRetryError: There are none.
-        VersionDeletedError: A version of theirs is deleted.
-        VersionUnusableError: A model of theirs is not available.
-    """
-    require(actor, "generations.change_run")
-    failed = Generation.objects.filter(run=run, status=Status.FAILED)
-    n_retried = len(_retry(actor, failed.filter(error_code=error_code) if error_code else failed))
-    if not n_retried:
-        raise NothingToRetryError
-    audit.record(
-        actor=actor,
-        verb="retry_failed",
-        target=run,
-        after={"n_retried": n_retried, "error_code": error_code or ""},
-    )
-    return n_retried
-
-
-@transaction.atomic
-def retry_generation(*, actor: User, generation: Generation) -> Generation:
-    """Queue a new generation in place of one that failed or was cancelled, and return it.
-
-    Raises:
-        GenerationNotRetryableError: It did neither, has been retried, or was made elsewhere.
-        VersionDeletedError: Its version is deleted.
-        VersionUnusableError: Its model is not available.
-    """
-    require(actor, "generations.change_generation")
-    retried = _retry(
-        actor, Generation.objects.filter(pk=generation.pk, status__in=(Status.FAILED, Status.CANCELLED))
-    )
-    if not retried:
-        raise GenerationNotRetryableError
-    audit.record(
-        actor=actor, verb="retry_generation", target=generation, after={"retried_by": str(retried[0].pk)}
-    )
-    return retried[0]
-
-
-_COPIED: Final = (
-    "run_id",
-    "prompt_version_id",
-    "image_model_id",
-    "dataset_item_id",
-    "case_key",
-    "repeat",
-    "priority",
-    "brief",
-    "variables",
-    "system_prompt",
-    "rendered_prompt",
-    "negative_prompt",
-    "parameters",
-    "seed",
-    "n_outputs",
-    "width_px",
-    "height_px",
-)
-
-
-def _retry(actor: User, generations: QuerySet[Generation]) -> list[Generation]:
-    locked = list(
-        generations.filter(is_superseded=False, source=Source.ENGINE).order_by("id").select_for_update()
-    )
-    version_ids = {generation.prompt_version_id for generation in locked}
-    for version in PromptVersion.objects.select_related("prompt", "image_model").filter(pk__in=version_ids):
-        prepare_version(version)
-    made: list[Generation] = []
-    for start in range(0, len(locked), _BATCH):
-        made += _replace(actor, locked[start : start + _BATCH])
-    if made:
-        wake_engine()
-    return made
-
-
-def _replace(actor: User, old: Sequence[Generation]) -> list[Generation]:
-    """Put new rows in the place of old ones that the caller has locked; input images share their files."""
-    ids = [generation.pk for generation in old]
-    Generation.objects.filter(pk__in=ids).update(is_superseded=True)
-    made = [
-        Generation(
-            retry_of=generation, created_by=actor, **{name: getattr(generation, name) for name in _COPIED}
-        )
-        for generation in old
-    ]
-    Generation.objects.bulk_create(made)
-    successors = dict(zip(ids, made, strict=True))
-    InputImage.objects.bulk_create(
-        InputImage(
-            generation=successors[image.generation_id],
-            position=image.position,
-            role=image.role,
-            **StoredFiles.of(image).as_fields(),
-        )
-        for image in InputImage.objects.filter(generation__in=ids).order_by("generation_id", "position")
-    )
-    return made
