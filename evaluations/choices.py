@@ -22,6 +22,7 @@ class AssignmentState(models.TextChoices):
 
 
 KEEPS_ITEM_FROM_RETURNING = (AssignmentState.LEASED, AssignmentState.SUBMITTED, AssignmentState.SKIPPED)
+"""The states in which an item is not offered to the same evaluator again."""
 
 
 class RaterKind(models.TextChoices):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts.models import User
 from accounts.permissions import can
@@ -31,8 +31,9 @@ class ReviewQueueQuerySet(SoftDeleteQuerySet["ReviewQueue"]):
         """Keep the active queues in which the actor may rate."""
         if not can(actor, "evaluations.review"):
             return self.none()
-        members = self.alive().filter(is_active=True)
-        return members.filter(Q(evaluators__isnull=True) | Q(evaluators=actor)).distinct()
+        members = self.model.evaluators.through.objects.filter(reviewqueue=OuterRef("pk"))
+        is_member = ~Exists(members) | Exists(members.filter(user=actor.pk))
+        return self.alive().filter(is_member, is_active=True)
 
     def visible_to(self, actor: User) -> Self:
         """Keep what the actor may see: all for who reads queues, else those open to them."""

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.models import User
-from evaluations.choices import KEEPS_ITEM_FROM_RETURNING, AssignmentState, Mode
+from evaluations.choices import AssignmentState, Mode
 from evaluations.models.criteria import Criterion
 from evaluations.querysets import AssignmentQuerySet, ReviewQueueQuerySet
 from generations.models import Dataset, OutputImage, Run
@@ -19,7 +19,9 @@ from prompts.models import Prompt
 class ReviewQueue(SoftDeleteModel, UUIDModel):
     """What is reviewed and how; its work is a query over completed outputs, pulled into `QueueItem` rows.
 
-    An empty filter matches every output. `synced_at` is when the pull last ran.
+    An empty filter matches every output, except in the default queue: it holds every output that nobody has
+    rated anywhere. Elsewhere only ratings given in the queue itself fill its places. `synced_at` is when new
+    outputs were last pulled, `reconciled_at` when all of them were compared.
     """
 
     name = models.CharField(max_length=120)
@@ -51,6 +53,7 @@ class ReviewQueue(SoftDeleteModel, UUIDModel):
         default=900, validators=[MinValueValidator(60), MaxValueValidator(86400)]
     )
     synced_at = models.DateTimeField(null=True, blank=True, editable=False)
+    reconciled_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
 
     objects = ReviewQueueQuerySet.as_manager()
@@ -74,7 +77,7 @@ class ReviewQueue(SoftDeleteModel, UUIDModel):
 class QueueItem(models.Model):
     """One output in one queue, with how many places are open for raters.
 
-    `n_open` is the overlap less live leases and counted ratings; it is kept in step in the transactions
+    `n_open` is the overlap less the assignments that hold a place; it is kept in step in the transactions
     that lease, submit, return and expire, so the next item is one indexed read however long the queue.
     `shuffle_key` gives the queue a random order that mixes versions.
     """
@@ -101,7 +104,13 @@ class QueueItem(models.Model):
 
 
 class Assignment(UUIDModel):
-    """One evaluator's lease on one item; `public_id` is random, the only id that the evaluator is given."""
+    """One evaluator's stand with one item; `public_id` is random, the only id that the evaluator is given.
+
+    There is one for each item and evaluator: an item that comes back to somebody is the same assignment,
+    leased again. `holds_place` says whether it is one of the ratings wanted for the item: from the lease on
+    while nothing speaks against it, no longer once the item was given back, skipped or its place was lost,
+    and not when the rating is excluded.
+    """
 
     public_id = models.UUIDField(default=random_id, unique=True, editable=False)
     queue = models.ForeignKey(ReviewQueue, on_delete=models.PROTECT, related_name="assignments")
@@ -109,6 +118,7 @@ class Assignment(UUIDModel):
     output_image = models.ForeignKey(OutputImage, on_delete=models.PROTECT, related_name="+")
     evaluator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="assignments")
     state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
+    holds_place = models.BooleanField(default=True)
     lease_expires_at = models.DateTimeField()
     shown_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -119,11 +129,7 @@ class Assignment(UUIDModel):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(
-                fields=["item", "evaluator"],
-                condition=Q(state__in=KEEPS_ITEM_FROM_RETURNING),
-                name="assignment_once_per_evaluator",
-            ),
+            models.UniqueConstraint(fields=["item", "evaluator"], name="assignment_once_per_evaluator"),
             models.CheckConstraint(
                 condition=Q(state=AssignmentState.LEASED) | Q(finished_at__isnull=False),
                 name="assignment_ended_has_finish_time",

@@ -1,0 +1,206 @@
+"""Give an evaluator the next items: their own leases first, then open places, in the queue's mixed order.
+
+Nobody gets an item twice, an item never has more raters than its overlap, and a claim waits for nobody.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.db import connection, transaction
+from django.db.models import Exists, F, IntegerField, OuterRef, Q, Subquery
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from accounts.models import User
+from evaluations.assignment.items import (
+    AssignedItem,
+    CriterionFacts,
+    list_facts,
+    list_shown,
+    select_shown,
+    to_parameter,
+)
+from evaluations.assignment.leasing import after
+from evaluations.assignment.strategies import count_to_claim
+from evaluations.choices import KEEPS_ITEM_FROM_RETURNING, AssignmentState
+from evaluations.models import Assignment, QueueItem, ReviewQueue, Scale
+from mayagen.common.ids import random_id, uuid7
+
+MAX_RATERS_AT_TAIL: Final = 50
+"""More people than this at one queue's tail are counted as so many."""
+START: Final = (-1, 0)
+"""The place before a queue's first item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a claim starts from."""
+
+    queue_id: uuid.UUID
+    held_lease_seconds: int
+    criterion: CriterionFacts
+    n_held: int
+    n_due: int
+    n_raters: int
+    position: tuple[int, int]
+
+
+# Counted no further than the tail can reach.
+_N_DUE: Final = """(SELECT count(*) FROM (
+    SELECT 1 FROM evaluations_queueitem i WHERE i.queue_id = %s AND i.n_open > 0 LIMIT %s) due)"""
+_N_HELD: Final = """(SELECT count(*) FROM evaluations_assignment a
+    WHERE a.queue_id = %s AND a.evaluator_id = %s AND a.state = 'leased')"""
+_N_OTHERS: Final = """(SELECT count(DISTINCT a.evaluator_id) FROM evaluations_assignment a
+    WHERE a.queue_id = %s AND a.evaluator_id <> %s AND a.state = 'leased')"""
+# The item that the evaluator finished last: going on from there spares the scan of all that they have rated
+# and others have not.
+_LAST_ITEM: Final = """(SELECT i.{column} FROM evaluations_assignment a
+    JOIN evaluations_queueitem i ON i.id = a.item_id
+    WHERE a.queue_id = %s AND a.evaluator_id = %s AND a.finished_at IS NOT NULL
+    ORDER BY a.finished_at DESC, a.id DESC LIMIT 1)"""
+
+_CLAIM: Final = """
+WITH held AS (
+    UPDATE evaluations_assignment
+    SET lease_expires_at = greatest(lease_expires_at, statement_timestamp() + %(lease)s)
+    WHERE id IN (SELECT id FROM evaluations_assignment
+                 WHERE evaluator_id = %(evaluator)s AND queue_id = %(queue)s AND state = 'leased'
+                 ORDER BY id LIMIT %(n_wanted)s FOR NO KEY UPDATE)
+    RETURNING *
+), picked AS (
+    SELECT i.id, i.output_image_id FROM evaluations_queueitem i
+    WHERE i.queue_id = %(queue)s AND i.n_open > 0 AND (i.shuffle_key, i.id) > (%(shuffle_key)s, %(item)s)
+        AND NOT EXISTS (SELECT 1 FROM evaluations_assignment a
+                        WHERE a.item_id = i.id AND a.evaluator_id = %(evaluator)s
+                            AND a.state IN ('leased', 'submitted', 'skipped'))
+    ORDER BY i.shuffle_key, i.id LIMIT %(n_new)s FOR NO KEY UPDATE OF i SKIP LOCKED
+), named AS (
+    SELECT picked.*, row_number() OVER () AS place FROM picked
+), leased AS (
+    INSERT INTO evaluations_assignment (id, public_id, queue_id, item_id, output_image_id, evaluator_id,
+        state, holds_place, lease_expires_at, created_at, note, is_flagged)
+    SELECT (%(ids)s::uuid[])[place], (%(public_ids)s::uuid[])[place], %(queue)s, named.id,
+        named.output_image_id, %(evaluator)s, 'leased', true, statement_timestamp() + %(lease)s,
+        statement_timestamp(), '', false
+    FROM named
+    ON CONFLICT (item_id, evaluator_id) DO UPDATE
+        SET state = 'leased', holds_place = true, lease_expires_at = EXCLUDED.lease_expires_at,
+            finished_at = NULL, shown_at = NULL
+        WHERE evaluations_assignment.state IN ('returned', 'expired')
+    RETURNING *
+), closed AS (
+    UPDATE evaluations_queueitem i SET n_open = i.n_open - 1 FROM leased WHERE i.id = leased.item_id
+)
+"""
+
+
+def get_opening(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> Opening | None:
+    """Return what a claim in this queue starts from, or None when the queue is not open to the actor."""
+    who = [to_parameter(queue_id), to_parameter(actor.pk)]
+    enough = n_wanted * MAX_RATERS_AT_TAIL
+    newest = Scale.objects.filter(criterion=OuterRef("criterion")).order_by("-number")
+    row = (
+        ReviewQueue.objects.open_to(actor)
+        .filter(pk=queue_id)
+        .values_list(
+            *("held_lease_seconds", "criterion", "criterion__slug", "criterion__name"),
+            *("criterion__description", Subquery(newest.values("pk")[:1])),
+            RawSQL(_N_HELD, who, IntegerField()),
+            RawSQL(_N_DUE, [who[0], enough], IntegerField()),
+            RawSQL(_N_OTHERS, who, IntegerField()),
+            RawSQL(_LAST_ITEM.format(column="shuffle_key"), who, IntegerField()),
+            RawSQL(_LAST_ITEM.format(column="id"), who, IntegerField()),
+        )
+        .first()
+    )
+    if row is None:
+        return None
+    lease_s, *criterion, n_held, n_due, n_others, shuffle_key, item_id = row
+    return Opening(
+        queue_id=queue_id,
+        held_lease_seconds=lease_s,
+        criterion=CriterionFacts(*criterion),
+        n_held=n_held,
+        n_due=n_due,
+        n_raters=n_others + 1,
+        position=START if item_id is None else (shuffle_key, item_id),
+    )
+
+
+def claim(
+    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, position: tuple[int, int]
+) -> list[AssignedItem]:
+    """Return the evaluator's own leases, extended, and as many new ones as the queue's state allows.
+
+    Args:
+        evaluator_id: Who gets them.
+        opening: What `get_opening` returned.
+        n_wanted: Leases wanted in all.
+        position: New items come from behind this place in the queue.
+    """
+    n_new = count_to_claim(
+        n_wanted=n_wanted, n_held=opening.n_held, n_due=opening.n_due, n_raters=opening.n_raters
+    )
+    verb = _claim_by_one_statement if connection.vendor == "postgresql" else _claim_in_order
+    return verb(evaluator_id=evaluator_id, opening=opening, n_wanted=n_wanted, n_new=n_new, position=position)
+
+
+def _claim_by_one_statement(
+    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, position: tuple[int, int]
+) -> list[AssignedItem]:
+    parameters = {
+        "queue": opening.queue_id,
+        "evaluator": evaluator_id,
+        "lease": timedelta(seconds=opening.held_lease_seconds),
+        "n_wanted": n_wanted,
+        "n_new": n_new,
+        "shuffle_key": position[0],
+        "item": position[1],
+        "ids": [uuid7() for _ in range(n_new)],
+        "public_ids": [random_id() for _ in range(n_new)],
+    }
+    given = select_shown("(SELECT * FROM held UNION ALL SELECT * FROM leased)")
+    return list_shown(_CLAIM + given, parameters)
+
+
+@transaction.atomic
+def _claim_in_order(
+    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, position: tuple[int, int]
+) -> list[AssignedItem]:
+    """Do the same where the database has one writer at a time, which the transaction makes us."""
+    own = Assignment.objects.filter(evaluator=evaluator_id, queue=opening.queue_id)
+    lease = after(opening.held_lease_seconds)
+    held = list(own.leased().order_by("pk").values_list("pk", flat=True)[:n_wanted])
+    own.filter(pk__in=held).update(lease_expires_at=Greatest("lease_expires_at", lease))
+    shuffle_key, item_id = position
+    picked = list(
+        QueueItem.objects.filter(queue=opening.queue_id, n_open__gt=0)
+        .filter(Q(shuffle_key=shuffle_key, pk__gt=item_id) | Q(shuffle_key__gt=shuffle_key))
+        .exclude(Exists(own.filter(item=OuterRef("pk"), state__in=KEEPS_ITEM_FROM_RETURNING)))
+        .order_by("shuffle_key", "pk")[:n_new]
+    )
+    QueueItem.objects.filter(pk__in=[item.pk for item in picked]).update(n_open=F("n_open") - 1)
+    own.filter(item__in=picked).update(
+        state=AssignmentState.LEASED, holds_place=True, finished_at=None, shown_at=None
+    )
+    known = set(own.filter(item__in=picked).values_list("item", flat=True))
+    new = [
+        Assignment(
+            queue_id=opening.queue_id,
+            item=item,
+            output_image_id=item.output_image_id,
+            evaluator_id=evaluator_id,
+            lease_expires_at=timezone.now(),
+        )
+        for item in picked
+        if item.pk not in known
+    ]
+    Assignment.objects.bulk_create(new)
+    own.filter(item__in=picked).update(lease_expires_at=lease)
+    given = own.filter(Q(pk__in=held) | Q(item__in=picked)).order_by("pk")
+    return [facts.shown for facts in list_facts(list(given.values_list("pk", flat=True)))]

@@ -1,0 +1,1 @@
+"""The verbs of reviewing, rating, queues and criteria."""

@@ -1,0 +1,209 @@
+"""Keep what follows from ratings in step with them: revisions, the consensus and the tallies.
+
+Everything here runs inside the transaction of a verb that has locked the rated generation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, NamedTuple
+
+from django.db import connection
+from django.db.models import Count, F, Q, Sum
+from django.utils import timezone
+
+from evaluations.assignment.items import CriterionFacts, LevelFacts, to_parameter
+from evaluations.choices import RaterKind
+from evaluations.models import Rating, RatingTally
+from evaluations.querysets import RatingQuerySet
+from evaluations.selectors import round_mean
+from generations.services import consensus
+
+OVERALL: Final = "overall"
+"""The criterion whose ratings make the consensus."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedImage:
+    """What is rated: one output or one input of a generation."""
+
+    generation_id: uuid.UUID
+    prompt_version_id: uuid.UUID
+    output_image_id: uuid.UUID | None = None
+    input_image_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a rating came about; the defaults are those of a rating given openly, outside of queues."""
+
+    queue_id: uuid.UUID | None = None
+    assignment_id: uuid.UUID | None = None
+    is_blind: bool = False
+    is_surplus: bool = False
+    exclusion_reason: str = ""
+    shown_at: datetime | None = None
+    decided_ms: int | None = None
+
+
+class TallyKey(NamedTuple):
+    """What a tally counts."""
+
+    prompt_version_id: uuid.UUID
+    criterion_id: uuid.UUID
+    scale_id: uuid.UUID
+    level: int
+    is_blind: bool
+    rated_on: date
+
+
+def record_rating(
+    *,
+    image: RatedImage,
+    rater_id: uuid.UUID,
+    criterion: CriterionFacts,
+    level: LevelFacts,
+    note: str,
+    is_flagged: bool,
+    last_revision: int,
+    provenance: Provenance,
+) -> Rating:
+    """Write a rating, ending the rater's standing one of the same image and criterion if there is one.
+
+    Args:
+        image: Its generation is locked by the caller.
+        last_revision: Number of the rater's newest rating of the image and criterion; 0 when there is none.
+
+    Raises:
+        IntegrityError: The rater has another standing rating, written since the caller looked.
+    """
+    tallies: Counter[TallyKey] = Counter()
+    if last_revision:
+        earlier = _of_image(image).standing().filter(criterion=criterion.id, rater=rater_id).first()
+        if earlier is not None:
+            _end(earlier, tallies)
+    rating = Rating(
+        output_image_id=image.output_image_id,
+        input_image_id=image.input_image_id,
+        prompt_version_id=image.prompt_version_id,
+        criterion_id=criterion.id,
+        scale_id=criterion.scale_id,
+        scale_level_id=level.id,
+        level=level.level,
+        rater_id=rater_id,
+        note=note,
+        is_flagged=is_flagged,
+        queue_id=provenance.queue_id,
+        assignment_id=provenance.assignment_id,
+        is_blind=provenance.is_blind,
+        is_surplus=provenance.is_surplus,
+        is_excluded=bool(provenance.exclusion_reason),
+        exclusion_reason=provenance.exclusion_reason,
+        shown_at=provenance.shown_at,
+        decided_ms=provenance.decided_ms,
+        revision=last_revision + 1,
+    )
+    rating.save(force_insert=True)
+    if _is_counted(rating):
+        tallies[_key(rating)] += 1
+    _settle(image, criterion.slug, criterion.id, tallies)
+    return rating
+
+
+def withdraw_rating(*, rating: Rating, image: RatedImage) -> None:
+    """End a standing rating without another in its place."""
+    tallies: Counter[TallyKey] = Counter()
+    _end(rating, tallies)
+    _settle(image, rating.criterion.slug, rating.criterion_id, tallies)
+
+
+def stop_counting(*, rating: Rating, image: RatedImage, reason: str) -> None:
+    """Keep a standing rating out of the consensus, the tallies and every analysis from now on."""
+    tallies: Counter[TallyKey] = Counter()
+    if _is_counted(rating):
+        tallies[_key(rating)] -= 1
+    Rating.objects.filter(pk=rating.pk).update(is_excluded=True, exclusion_reason=reason)
+    _settle(image, rating.criterion.slug, rating.criterion_id, tallies)
+
+
+def add_to_tallies(changes: Mapping[TallyKey, int]) -> None:
+    """Add to each tally, in one order for all, so that two transactions never wait for each other."""
+    for key, n in sorted(changes.items()):
+        if n > 0:
+            _increase(key, n)
+        elif n < 0:
+            RatingTally.objects.filter(**key._asdict()).update(n_ratings=F("n_ratings") + n)
+
+
+def _increase(key: TallyKey, n: int) -> None:
+    table = connection.ops.quote_name(RatingTally._meta.db_table)
+    columns = ", ".join(TallyKey._fields)
+    values = [to_parameter(part) if isinstance(part, uuid.UUID) else part for part in key]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}, n_ratings) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+            f" ON CONFLICT ({columns}) DO UPDATE SET n_ratings = {table}.n_ratings + EXCLUDED.n_ratings",
+            [*values, n],
+        )
+
+
+def _is_counted(rating: Rating) -> bool:
+    is_set_aside = rating.is_gold or rating.is_surplus or rating.is_excluded
+    return rating.is_standing and rating.rater_kind == RaterKind.PERSON and not is_set_aside
+
+
+def _end(rating: Rating, tallies: Counter[TallyKey]) -> None:
+    if _is_counted(rating):
+        tallies[_key(rating)] -= 1
+    Rating.objects.filter(pk=rating.pk).update(is_standing=False, ended_at=timezone.now())
+
+
+def _key(rating: Rating) -> TallyKey:
+    return TallyKey(
+        rating.prompt_version_id,
+        rating.criterion_id,
+        rating.scale_id,
+        rating.level,
+        rating.is_blind,
+        rating.created_at.date(),
+    )
+
+
+def _of_image(image: RatedImage) -> RatingQuerySet:
+    if image.output_image_id is not None:
+        return Rating.objects.filter(output_image=image.output_image_id)
+    return Rating.objects.filter(input_image=image.input_image_id)
+
+
+def _settle(
+    image: RatedImage, criterion_slug: str, criterion_id: uuid.UUID, tallies: Counter[TallyKey]
+) -> None:
+    """Write consensus and tallies; the tallies come last, since many people's ratings share one."""
+    if criterion_slug == OVERALL:
+        _set_consensus(image, criterion_id)
+    if image.output_image_id is not None:
+        add_to_tallies(tallies)
+
+
+def _set_consensus(image: RatedImage, criterion_id: uuid.UUID) -> None:
+    counted = Rating.objects.counted().filter(criterion=criterion_id)
+    if image.input_image_id is not None:
+        sums = counted.filter(input_image=image.input_image_id).aggregate(s=Sum("level"), n=Count("pk"))
+        consensus.set_input_rating(
+            input_image_id=image.input_image_id, rating=round_mean(sums["s"], sums["n"])
+        )
+        return
+    assert image.output_image_id is not None  # noqa: S101 - an image is one of the two
+    this = Q(output_image=image.output_image_id)
+    sums = counted.filter(output_image__generation=image.generation_id).aggregate(
+        s=Sum("level"), n=Count("pk"), s_this=Sum("level", filter=this), n_this=Count("pk", filter=this)
+    )
+    consensus.set_consensus(
+        output_image_id=image.output_image_id,
+        output_rating=round_mean(sums["s_this"], sums["n_this"]),
+        generation_rating=round_mean(sums["s"], sums["n"]),
+    )
