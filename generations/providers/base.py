@@ -22,6 +22,8 @@ InputRole = Literal["reference", "mask"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 MAX_MESSAGE_CHARS: Final = 500
+MAX_METADATA_CHARS: Final = 40_000
+MAX_METADATA_ITEMS: Final = 100
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 _CREDENTIAL = re.compile(r"(?:\b(?:sk|pk|key|mgk)[-_][A-Za-z0-9*_\-]{6,}|\bBearer\s+\S+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
@@ -219,7 +221,32 @@ def clean_message(message: str, secrets: Sequence[str] = ()) -> str:
         if secret:
             message = message.replace(secret, "[key]")
     message = _CREDENTIAL.sub("[key]", message[: MAX_MESSAGE_CHARS * 4])
-    return _CONTROL.sub(" ", message).strip()[:MAX_MESSAGE_CHARS]
+    return clean_text(message).strip()[:MAX_MESSAGE_CHARS]
+
+
+def to_storable(value: Any, *, depth: int = 6) -> Any:
+    """Return a foreign JSON value as any database's JSON column takes it.
+
+    Control characters, lone surrogates, NaN and infinities go; long texts, lists and depths are cut.
+    """
+    match value:
+        case str():
+            return clean_text(value)[:MAX_METADATA_CHARS]
+        case bool() | None | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case dict() if depth:
+            items = list(value.items())[:MAX_METADATA_ITEMS]
+            return {clean_text(str(name)): to_storable(item, depth=depth - 1) for name, item in items}
+        case list() if depth:
+            return [to_storable(item, depth=depth - 1) for item in value[:MAX_METADATA_ITEMS]]
+    return None
+
+
+def clean_text(text: str) -> str:
+    """Return the text with a space for each run of control characters and lone surrogates."""
+    return _CONTROL.sub(" ", text)
 
 
 def _bounded_wait(seconds: float | None) -> float | None:

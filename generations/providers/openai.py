@@ -23,6 +23,7 @@ from generations.providers.base import (
     ProviderOutput,
     ProviderRequest,
     ProviderResult,
+    to_storable,
 )
 from generations.providers.masks import to_transparent_png
 from generations.providers.openai_errors import error_from_reply
@@ -187,11 +188,13 @@ class OpenAIProvider:
             if isinstance(payload, dict) and payload.get("error"):
                 raise error_from_reply(status=200, headers=headers, body=content, secrets=(self._api_key,))
             raise ProviderError(ErrorCode.BAD_OUTPUT, "The reply holds no list of images.")
-        metadata = {name: payload[name] for name in _ECHOED_FIELDS if payload.get(name) is not None}
+        metadata = {
+            name: to_storable(payload[name]) for name in _ECHOED_FIELDS if payload.get(name) is not None
+        }
         records = [item for item in items if isinstance(item, dict)]
         revised = [item["revised_prompt"] for item in records if isinstance(item.get("revised_prompt"), str)]
         if revised:
-            metadata["revised_prompts"] = revised
+            metadata["revised_prompts"] = to_storable(revised)
         return _Reply(pictures=[_picture(item) for item in records], metadata=metadata)
 
     async def _collect(
