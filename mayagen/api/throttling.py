@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from accounts.rate_limits import take
+
+if TYPE_CHECKING:
+    # REST framework's views import the throttles that the settings name.
+    from rest_framework.views import APIView
 
 
 class RowThrottle(BaseThrottle):

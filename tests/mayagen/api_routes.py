@@ -1,0 +1,7 @@
+"""The whole API and nothing else."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [path("api/v1/", include("mayagen.api.urls"))]
