@@ -137,7 +137,8 @@ class _Drain:
             due_in = await sync_to_async(get_seconds_until_due)(within=linger)
             if due_in is None:
                 return False
-            wait = max(0.05, min(due_in, wait))
+            # Something due that could not be claimed waits for its model's places or rate.
+            wait = min(due_in, wait) if due_in > 0 else wait
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._place_free.wait(), timeout=wait)
         return True

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.benchmarks.support import PeakMemory, benchmark_installation, report, running, wait_until
+from tests.providers.openai_server import API_KEY
 
 N_GENERATIONS = 500
 N_IN_FLIGHT = 250
@@ -26,7 +27,9 @@ MAX_PSS_MB = 200.0
 def main() -> None:
     """Run the benchmark and print its figures."""
     with (
-        benchmark_installation(MAYAGEN_QUEUE_WORKERS="1") as environment,
+        benchmark_installation(
+            MAYAGEN_QUEUE_WORKERS="1", MAYAGEN_PROVIDER_KEY_BENCHMARK=API_KEY
+        ) as environment,
         images_server(environment) as address,
         running(
             [sys.executable, "manage.py", "qcluster"], environment=environment, log="queue.log"
@@ -80,7 +83,7 @@ def images_server(environment: Mapping[str, str]) -> Iterator[str]:
     try:
         if process.stdout is None:
             raise RuntimeError("the server has no output")
-        yield str(json.loads(process.stdout.readline())["address"])
+        yield str(json.loads(process.stdout.readline())["base_url"])
     finally:
         process.terminate()
         process.wait()
@@ -98,7 +101,8 @@ def _prepare(address: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
     model = ImageModelFactory(
         provider="openai",
         endpoint="benchmark",
-        base_url=f"{address}/v1",
+        base_url=address,
+        credential_name="BENCHMARK",
         parameters_schema={},
         default_parameters={},
         max_in_flight=N_IN_FLIGHT,

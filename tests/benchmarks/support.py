@@ -80,7 +80,7 @@ def _close_connections() -> None:
 def running(
     command: Sequence[str], *, environment: Mapping[str, str], log: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a session of its own, its output in the data folder, and stop it with all it started."""
+    """Run a command in a session of its own, and stop it with all that it started; its output is kept."""
     path = Path(environment["MAYAGEN_DATA_DIR"]) / log
     with path.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
