@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -315,7 +316,7 @@ def test_nobody_but_an_admin_changes_anything(role: str, request: pytest.Fixture
     actor = request.getfixturevalue(role)
     label = LabelFactory()
     version, prompt, model = label.version, label.prompt, label.version.image_model
-    verbs = [
+    verbs: list[Callable[[], object]] = [
         lambda: services.create_prompt(actor=actor, name="x"),
         lambda: services.change_prompt(actor=actor, prompt=prompt, name="x"),
         lambda: services.delete_prompt(actor=actor, prompt=prompt),
