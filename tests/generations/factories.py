@@ -51,7 +51,7 @@ def make_stored_files(number: int = 0) -> StoredFiles:
     return _store_once(str(getattr(default_storage, "location", "")), number % 6)
 
 
-class DatasetFactory(DjangoModelFactory[Dataset]):
+class DatasetFactory(DjangoModelFactory):
     """A dataset without versions."""
 
     class Meta:
@@ -61,7 +61,7 @@ class DatasetFactory(DjangoModelFactory[Dataset]):
     name = factory.Sequence(lambda n: f"Dataset {n}")
 
 
-class DatasetVersionFactory(DjangoModelFactory[DatasetVersion]):
+class DatasetVersionFactory(DjangoModelFactory):
     """A version without items."""
 
     class Meta:
@@ -71,7 +71,7 @@ class DatasetVersionFactory(DjangoModelFactory[DatasetVersion]):
     number = factory.LazyAttribute(lambda version: version.dataset.versions.count() + 1)
 
 
-class DatasetItemFactory(DjangoModelFactory[DatasetItem]):
+class DatasetItemFactory(DjangoModelFactory):
     """A case with one variable, `subject`."""
 
     class Meta:
@@ -85,7 +85,7 @@ class DatasetItemFactory(DjangoModelFactory[DatasetItem]):
     tags = factory.LazyFunction(lambda: ["buildings"])
 
 
-class RunFactory(DjangoModelFactory[Run]):
+class RunFactory(DjangoModelFactory):
     """A run without generations; give `prompt_versions=[…]` to name its versions."""
 
     class Meta:
@@ -100,7 +100,7 @@ class RunFactory(DjangoModelFactory[Run]):
             self.prompt_versions.set(extracted)
 
 
-class _StoredImageFactory(DjangoModelFactory[Any]):
+class _StoredImageFactory(DjangoModelFactory):
     """The files and facts of one image; `content=` gives other bytes than the shared small ones."""
 
     class Meta:
@@ -148,7 +148,7 @@ class OutputImageFactory(_StoredImageFactory):
     position = factory.LazyAttribute(lambda image: image.generation.outputs.count())
 
 
-class GenerationFactory(DjangoModelFactory[Generation]):
+class GenerationFactory(DjangoModelFactory):
     """A queued generation; `completed=True` has one output with real files (`outputs=None`: without)."""
 
     class Meta:
@@ -198,7 +198,7 @@ class GenerationFactory(DjangoModelFactory[Generation]):
         )
 
 
-class AttemptFactory(DjangoModelFactory[Attempt]):
+class AttemptFactory(DjangoModelFactory):
     """A call that succeeded."""
 
     class Meta:
