@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
-COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE := cd requirements && ../$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --strip-extras --allow-unsafe
 
 .DEFAULT_GOAL := help
@@ -82,8 +82,8 @@ else
 endif
 
 requirements: $(DEV) ## Compile the pins again
-	@$(COMPILE) --output-file requirements/base.txt requirements/base.in
-	@$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
+	@$(COMPILE) --output-file base.txt base.in
+	@$(COMPILE) --output-file dev.txt dev.in
 
 clean: ## Remove what the tools have cached; data in var/ stays
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
