@@ -85,7 +85,11 @@ def _check_queue() -> dict[str, Any]:
 
 
 class _StorageProbe:
-    """Writes, reads back and deletes a small file, at most once in ten seconds for each process."""
+    """Writes, reads back and deletes a small file, at most once in ten seconds for each process.
+
+    Only one request waits for the storage at a time; others meanwhile get the last answer, so that a
+    storage which hangs does not take the web server's threads one by one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -94,17 +98,24 @@ class _StorageProbe:
 
     def check(self) -> dict[str, Any]:
         """Return nothing more than that it works."""
-        with self._lock:
-            if time.monotonic() - self._checked_at_s >= PROBE_INTERVAL_S:
-                self._is_working = False
-                try:
-                    self._probe()
-                    self._is_working = True
-                finally:
-                    self._checked_at_s = time.monotonic()
-            if not self._is_working:
-                raise NotReadyError("The storage did not give back what was written to it.")
+        if self._lock.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        if not self._is_working:
+            raise NotReadyError("The storage did not give back what was written to it.")
         return {}
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._checked_at_s < PROBE_INTERVAL_S:
+            return
+        is_working = False
+        try:
+            self._probe()
+            is_working = True
+        finally:
+            self._is_working, self._checked_at_s = is_working, time.monotonic()
 
     @staticmethod
     def _probe() -> None:
