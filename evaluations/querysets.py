@@ -31,7 +31,7 @@ class ReviewQueueQuerySet(SoftDeleteQuerySet["ReviewQueue"]):
         """Keep the active queues in which the actor may rate."""
         if not can(actor, "evaluations.review"):
             return self.none()
-        members = self.model.evaluators.through.objects.filter(reviewqueue=OuterRef("pk"))
+        members = QuerySet(self.model.evaluators.through).filter(reviewqueue=OuterRef("pk"))
         is_member = ~Exists(members) | Exists(members.filter(user=actor.pk))
         return self.alive().filter(is_member, is_active=True)
 

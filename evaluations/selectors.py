@@ -84,19 +84,23 @@ def list_queue_work(*, actor: User, queue_id: uuid.UUID | None = None) -> list[Q
     mine = Q(assignments__evaluator=actor, assignments__state=AssignmentState.SUBMITTED)
     due = RawSQL(_DUE, [to_parameter(actor.pk), DUE_CAP + 1], IntegerField())  # noqa: S611 - constant text
     held = Q(assignments__evaluator=actor, assignments__state=AssignmentState.LEASED)
-    rows = queues.annotate(
-        n_rated=Count("assignments", filter=mine), n_held=Count("assignments", filter=held), n_due=due
-    ).order_by("name", "pk")
+    rows = (
+        queues.annotate(
+            n_rated=Count("assignments", filter=mine), n_held=Count("assignments", filter=held), n_due=due
+        )
+        .order_by("name", "pk")
+        .values_list("pk", "name", "instructions", "n_rated", "n_held", "n_due")
+    )
     return [
         QueueWork(
-            id=row.pk,
-            name=row.name,
-            instructions=row.instructions,
-            due=min(row.n_due + row.n_held, DUE_CAP),
-            due_is_capped=row.n_due + row.n_held > DUE_CAP,
-            rated_by_me=row.n_rated,
+            id=pk,
+            name=name,
+            instructions=instructions,
+            due=min(n_due + n_held, DUE_CAP),
+            due_is_capped=n_due + n_held > DUE_CAP,
+            rated_by_me=n_rated,
         )
-        for row in rows
+        for pk, name, instructions, n_rated, n_held, n_due in rows
     ]
 
 

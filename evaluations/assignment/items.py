@@ -121,7 +121,8 @@ SELECT {_SHOWN},
     c.id, c.slug, c.name, c.description,
     (SELECT s.id FROM evaluations_scale s WHERE s.criterion_id = c.id ORDER BY s.number DESC LIMIT 1),
     a.id, a.queue_id, a.item_id, a.evaluator_id, a.output_image_id, g.id, g.prompt_version_id,
-    v.created_by_id, a.created_at, a.finished_at, a.note, a.is_flagged, a.holds_place, q.is_blind, q.is_default,
+    v.created_by_id, a.created_at, a.finished_at, a.note, a.is_flagged, a.holds_place,
+    q.is_blind, q.is_default,
     COALESCE((SELECT max(x.revision) FROM evaluations_rating x WHERE x.output_image_id = a.output_image_id
               AND x.criterion_id = c.id AND x.rater_id = a.evaluator_id), 0)
 FROM evaluations_assignment a
@@ -131,7 +132,7 @@ FROM evaluations_assignment a
     LEFT JOIN evaluations_rating r ON r.id = (
         SELECT x.id FROM evaluations_rating x WHERE x.assignment_id = a.id
         ORDER BY x.revision DESC LIMIT 1)
-"""
+"""  # noqa: S608 - no value in it
 _N_SHOWN: Final = 6
 _N_RATING: Final = 7
 
@@ -191,7 +192,8 @@ def _read(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
     join = "string_agg" if connection.vendor == "postgresql" else "group_concat"
     with connection.cursor() as cursor:
         cursor.execute(statement.replace("{join}", join), parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _build_shown(row: Sequence[Any], *, rating: RatingFacts | None) -> AssignedItem:
@@ -212,7 +214,7 @@ def _build_facts(row: Sequence[Any]) -> AssignmentFacts:
     rated, rest = rest[:_N_RATING], rest[_N_RATING:]
     is_rated = shown[1] == AssignmentState.SUBMITTED and rated[0] is not None
     rating = RatingFacts(_to_uuid(rated[0]), *rated[1:3], *map(bool, rated[3:6])) if is_rated else None
-    criterion = CriterionFacts(_to_uuid(rest[0]), *rest[1:4], _to_uuid(rest[4]))
+    criterion = CriterionFacts(_to_uuid(rest[0]), rest[1], rest[2], rest[3], _to_uuid(rest[4]))
     (own_id, queue_id, item_id, evaluator_id, output_id, generation_id, version_id, author_id) = rest[5:13]
     leased_at, finished_at, note, is_flagged, holds_place, is_blind, is_default, last_revision = rest[13:]
     return AssignmentFacts(

@@ -14,6 +14,7 @@ from typing import Final
 
 from django.db import transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, Value
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest, Now
 
 from evaluations.choices import AssignmentState
@@ -22,7 +23,7 @@ from evaluations.models import Assignment, QueueItem, ReviewQueue
 EXPIRY_BATCH: Final = 100
 
 
-def after(seconds: int) -> ExpressionWrapper:
+def after(seconds: int) -> Combinable:
     """Return the expression of the database's time so many seconds from now."""
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 

@@ -122,7 +122,7 @@ def _pull(queue: ReviewQueue, *, since: datetime | None) -> int:
     target = connection.ops.quote_name(QueueItem._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {target} (queue_id, output_image_id, shuffle_key, n_open) {select}"  # noqa: S608
+            f"INSERT INTO {target} (queue_id, output_image_id, shuffle_key, n_open) {select}"
             " ON CONFLICT DO NOTHING",
             parameters,
         )
@@ -135,7 +135,7 @@ def _first_id_at(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0x8 << 60)
 
 
-def _count_places(queue: ReviewQueue) -> QuerySet[QueueItem]:
+def _count_places(queue: ReviewQueue) -> QuerySet[Any]:
     """Return the items with `n_expected`: the open places that filter and assignments say they have."""
     holding = Assignment.objects.filter(item=OuterRef("pk"), holds_place=True).order_by()
     n_held = Subquery(holding.values("item").annotate(n=Count("pk")).values("n"))

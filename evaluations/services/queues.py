@@ -99,8 +99,13 @@ def create_queue(
     _check_criterion(criterion)
     queue.full_clean()
     queue.save(force_insert=True)
-    chosen = {"prompts": prompts, "runs": runs, "datasets": datasets, "evaluators": evaluators}
-    _choose(queue, {kind: list(rows) for kind, rows in chosen.items()})
+    chosen: dict[str, list[Any]] = {
+        "prompts": list(prompts),
+        "runs": list(runs),
+        "datasets": list(datasets),
+        "evaluators": list(evaluators),
+    }
+    _choose(queue, chosen)
     audit.record(actor=actor, verb="create_queue", target=queue, after=_describe(queue))
     return queue
 
@@ -123,7 +128,7 @@ def change_queue(*, actor: User, queue: ReviewQueue, **changes: Any) -> ReviewQu
     require(actor, "evaluations.change_reviewqueue")
     stored = ReviewQueue.objects.select_for_update(no_key=True).get(pk=queue.pk)
     before = _describe(stored)
-    chosen = {kind: list(changes.pop(kind)) for kind in _CHOSEN if kind in changes}
+    chosen: dict[str, list[Any]] = {kind: list(changes.pop(kind)) for kind in _CHOSEN if kind in changes}
     unknown = changes.keys() - set(_FIELDS)
     if unknown:
         raise TypeError(f"a queue has no {', '.join(sorted(unknown))}")
