@@ -13,7 +13,7 @@ COMPILE := cd requirements && ../$(BIN)/pip-compile --quiet --generate-hashes --
 	--no-emit-trusted-host --strip-extras --allow-unsafe
 
 .DEFAULT_GOAL := help
-.PHONY: help run install install-dev test test-postgres e2e lint types imports migrations-check deploy-check \
+.PHONY: help run install install-dev test test-postgres coverage e2e lint types imports migrations-check deploy-check \
 	check format bench requirements clean
 
 help: ## List the targets
@@ -45,6 +45,10 @@ test: $(DEV) ## Run all tests but the browser's, on SQLite
 
 test-postgres: $(DEV) ## Run them on PostgreSQL, with those that need it (POSTGRES_URL)
 	@DATABASE_URL="$(POSTGRES_URL)" exec $(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
+
+coverage: $(DEV) ## Run all tests but the browser's and list the lines that none of them reaches
+	@unset DATABASE_URL; $(BIN)/python -m coverage run -m pytest --quiet $(ARGS)
+	@$(BIN)/python -m coverage report
 
 e2e: $(DEV) ## Run the browser's tests, on DATABASE_URL
 	@exec $(BIN)/python -m pytest -m e2e $(ARGS)
