@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import psutil
+
 from tests.benchmarks.support import PeakMemory, benchmark_installation, report, running, wait_until
 from tests.providers.openai_server import API_KEY
 
@@ -32,12 +34,14 @@ def main() -> None:
         ) as environment,
         images_server(environment) as address,
         running(
-            [sys.executable, "manage.py", "qcluster"], environment=environment, log="queue.log"
-        ) as cluster,
+            [sys.executable, "manage.py", "serve", "--only", "queue"],
+            environment=environment,
+            log="queue.log",
+        ) as supervisor,
     ):
         make_run, count_left = _prepare(address)
         wait_until(_is_cluster_ready, seconds=30, what="the start of the cluster")
-        memory = PeakMemory(cluster.pid)
+        memory = PeakMemory(_find_cluster(supervisor.pid))
         memory.start()
         started = time.monotonic()
         make_run()
@@ -118,6 +122,12 @@ def _prepare(address: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
         return Generation.objects.exclude(status__in=FINAL_STATUSES).count()
 
     return make_run, count_left
+
+
+def _find_cluster(supervisor_pid: int) -> int:
+    """Return the process id of the task cluster that the supervisor started."""
+    children = psutil.Process(supervisor_pid).children()
+    return next(child.pid for child in children if "qcluster" in child.cmdline())
 
 
 def _is_cluster_ready() -> bool:
