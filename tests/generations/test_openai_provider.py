@@ -1,4 +1,4 @@
-"""The OpenAI adapter against a server that speaks its protocol and fails in every way that it must survive."""
+"""The OpenAI adapter against a server that speaks its protocol and fails in every way to be survived."""
 
 from __future__ import annotations
 
