@@ -120,7 +120,7 @@ def test_pages_keep_their_own_errors(quiet_client: Client, path: str, status: in
     assert response["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("method", ["TRACE", "POST", "DELETE", "PROPFIND"])
+@pytest.mark.parametrize("method", ["TRACE", "POST", "DELETE", "PROPFIND", "OPTIONS"])
 def test_another_method_is_refused_and_the_right_ones_named(client: Client, method: str) -> None:
     response = client.generic(method, "/api/v1/strange/", headers={"X-HTTP-Method-Override": "GET"})
 
