@@ -22,6 +22,7 @@ from tests.prompts.factories import (
 )
 
 ROOT = "/api/v1/"
+NOBODYS_ID = "3f2b9a52-6c1e-4b7d-9d0e-5a8c7e4f1b20"
 ApiAs = Callable[[User | None], APIClient]
 
 
@@ -153,7 +154,7 @@ def test_a_list_asked_wrongly_is_refused(as_admin: APIClient, address: str, code
         ({"n_outputs": "1_0"}, 400, "invalid", "n_outputs"),
         ({"n_outputs": 10**15}, 422, "fields_invalid", "n_outputs"),
         ({"image_model": 5}, 400, "invalid", "image_model"),
-        ({"image_model": str(uuid4())}, 400, "invalid", "image_model"),
+        ({"image_model": NOBODYS_ID}, 400, "invalid", "image_model"),
         ({"resolution_px": 500}, 400, "invalid", "resolution_px"),
         ({"temperature": 9}, 422, "fields_invalid", "temperature"),
         ({"number": 7}, 400, "invalid", "number"),
@@ -178,7 +179,7 @@ def test_a_bad_version_is_refused_and_not_stored(
     [
         ("", 400, "invalid_parameter"),
         ("?with=abc", 400, "invalid_parameter"),
-        (f"?with={uuid4()}", 404, "not_found"),
+        (f"?with={NOBODYS_ID}", 404, "not_found"),
         ("?other=1", 400, "unknown_parameter"),
     ],
 )
@@ -326,7 +327,7 @@ def test_a_list_takes_as_many_queries_for_one_row_as_for_five(as_admin: APIClien
     [
         ("prompts/5/", 404),
         ("prompts/%00/", 404),
-        (f"prompts/{uuid4()}/", 404),
+        (f"prompts/{NOBODYS_ID}/", 404),
         ("prompt-versions/١٢/", 404),
     ],
 )
