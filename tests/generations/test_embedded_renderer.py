@@ -261,9 +261,7 @@ def test_any_text_gives_a_picture(prompt: str, negative: str, seed: int) -> None
 
     async def draw() -> bytes:
         async with create_session() as session:
-            request = replace(REQUEST, prompt=prompt, negative_prompt=negative, seed=seed)
-            return await render(
-                EmbeddedProvider(ProviderConfig(), session), replace(request, width_px=64, height_px=64)
-            )
+            provider = EmbeddedProvider(ProviderConfig(), session)
+            return await render(provider, replace(small, prompt=prompt, negative_prompt=negative, seed=seed))
 
     assert opened(asyncio.run(draw())).size == (64, 64)
