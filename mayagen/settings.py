@@ -173,6 +173,8 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["mayagen.api.filters.StrictFilterBackend"],
     "DEFAULT_THROTTLE_CLASSES": ["mayagen.api.throttling.RowThrottle"],
     "DEFAULT_SCHEMA_CLASS": "mayagen.api.schema.ProblemAutoSchema",
+    # What OPTIONS would tell of serializers and choices is in the schema, for those who may see it.
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "mayagen.api.exception_handler.handle_exception",
     "NUM_PROXIES": ENV.trusted_proxy_count,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
