@@ -4,20 +4,12 @@ const PREFIX = 'mayagen:draft:';
 /** @type {Map<string, {note: string, flagged: boolean}>} */
 const drafts = new Map();
 
-/**
- * @param {import('./items.js').Item} item
- * @returns {{note: string, flagged: boolean}} what was last written, else what was sent
- */
-export function draftOf(item) {
-  if (!drafts.has(item.id)) {
-    const stored = read(item.id);
-    if (stored) drafts.set(item.id, stored);
-  }
-  const { note, flagged } = drafts.get(item.id) ?? item.rating ?? { note: '', flagged: false };
+/** @param {import('./items.js').Item} item @returns what was last written, else what was sent */
+export function draftOf({ id, rating }) {
+  const { note, flagged } = drafts.get(id) ?? read(id) ?? rating ?? { note: '', flagged: false };
   return { note, flagged };
 }
 
-/** @param {string} id @param {{note: string, flagged: boolean}} draft */
 export function keepDraft(id, draft) {
   drafts.set(id, draft);
   try {
@@ -27,7 +19,7 @@ export function keepDraft(id, draft) {
   }
 }
 
-/** @param {string} id whose note and flag the server has now */
+/** The server has them now. */
 export function dropDraft(id) {
   drafts.delete(id);
   try {

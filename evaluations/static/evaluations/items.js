@@ -2,207 +2,164 @@
  * The evaluator's own items in the order they walk through them: earlier ones from their history,
  * those of this session, and the next ones, claimed and decoded before they are wanted.
  *
- * @typedef {object} Rating
- * @property {number} level
- * @property {string} note
- * @property {boolean} flagged
- * @property {boolean} [surplus]
+ * @typedef {{level: number, note: string, flagged: boolean, surplus?: boolean}} Rating
  *
  * @typedef {object} Item
  * @property {object} assignment as the server sent it
  * @property {string} id
- * @property {'open'|'rated'|'skipped'} state what the evaluator sees, sent or not
+ * @property {'open'|'rated'|'skipped'} state what the evaluator did, sent or not
  * @property {Rating|null} rating likewise
- * @property {{state: Item['state'], rating: Rating|null}} confirmed what the server last said
  * @property {boolean} isLapsed the hold on it ran out while it was open
  * @property {boolean} wasShown
  * @property {number} changedAt
  * @property {'idle'|'loading'|'ready'|'broken'} images
- * @property {HTMLImageElement|null} output
- * @property {HTMLImageElement[]} inputs
+ * @property {HTMLImageElement[]} pictures the output, then the inputs
  */
 
-/** Open items beyond the one on screen that we try to have; each is a lease somebody else waits for. */
+/** Open items wanted beyond the one on screen; each is a lease somebody else waits for. */
 const AHEAD = 4;
+const BEHIND = 3;
 const MOST_HELD = 8;
-const KEPT_BEHIND = 3;
 const IMAGE_RETRY_MS = [500, 2_000, 6_000];
 
+/** Fires `images` (`detail: Item`) when an item's images are decoded or given up. */
 export class Items extends EventTarget {
   /** @type {Item[]} */
   list = [];
-  index = -1;
-  #refilling = false;
-  #earlier = 'unread';
+  index = 0;
+  #isRefilling = false;
+  /** Where the history goes on; null at its end. */
+  #earlier;
 
-  /**
-   * Fires `ready` (`detail: Item`) when an item's images are decoded or given up.
-   * @param {{api: import('./api.js').Api, queue: string, pendingIds: () => Set<string>}} options
-   */
+  /** @param {{api: import('./api.js').Api, queue: string, pendingIds: () => string[]}} options */
   constructor({ api, queue, pendingIds }) {
     super();
-    this.api = api;
-    this.queue = queue;
-    this.pendingIds = pendingIds;
+    Object.assign(this, { api, pendingIds, path: `review-queues/${queue}` });
+    this.#earlier = `${this.path}/history/`;
   }
 
+  /** @returns {Item|undefined} */
   get current() {
-    return this.list[this.index] ?? null;
+    return this.list[this.index];
   }
 
   find(id) {
-    return this.list.find((item) => item.id === id) ?? null;
+    return this.list.find((item) => item.id === id);
   }
 
-  /** The ids we hold leases on: open, and nothing on its way that would close them. */
-  heldIds() {
+  /** @returns {Item[]} those we hold leases on, with nothing on its way that would close them */
+  get held() {
     const pending = this.pendingIds();
-    return this.list.filter((item) => isHeld(item) && !pending.has(item.id)).map((item) => item.id);
+    return this.list.filter((item) => isHeld(item) && !pending.includes(item.id));
   }
 
-  /** @returns {Item|null} the first open item after the current one, else the first one left behind */
+  /** @returns {Item|undefined} the first open item after the current one, else the first one left behind */
   nextOpen() {
-    return this.list.slice(this.index + 1).find(isHeld) ?? this.list.slice(0, this.index).find(isHeld) ?? null;
+    return this.list.slice(this.index + 1).find(isHeld) ?? this.list.slice(0, this.index).find(isHeld);
   }
 
-  /** @param {Item|null} item becomes the current one; null stands behind the last one */
+  /** @param {Item} [item] becomes the current one; without, we stand behind the last one */
   moveTo(item) {
     this.index = item ? this.list.indexOf(item) : this.list.length;
-    this.prepare();
+    this.#prepare();
   }
 
-  /** Claim more when few are left. @returns {Promise<number>} how many came */
+  /** Claim more when few are left. */
   async refill() {
-    const held = this.list.filter(isHeld);
-    const ahead = this.list.slice(this.index + 1).filter(isHeld);
-    if (this.#refilling || ahead.length > AHEAD - 2) return 0;
-    this.#refilling = true;
+    const ahead = this.list.slice(this.index + 1).filter(isHeld).length;
+    if (this.#isRefilling || ahead > AHEAD - 2) return;
+    this.#isRefilling = true;
     const pending = this.pendingIds();
     const startedAt = performance.now();
     try {
-      const count = Math.min(MOST_HELD, held.length - ahead.length + pending.size + AHEAD);
-      const answer = await this.api.post(`review-queues/${this.queue}/next/`, { count });
-      for (const id of this.pendingIds()) pending.add(id);
-      const fresh = answer.assignments.filter((each) => this.#isNews(each, pending, startedAt));
-      for (const assignment of fresh) this.list.push(toItem(assignment));
-      this.prepare();
-      return fresh.length;
+      const wanted = this.list.filter(isHeld).length - ahead + pending.length + AHEAD;
+      const answer = await this.api.post(`${this.path}/next/`, { count: Math.min(MOST_HELD, wanted) });
+      pending.push(...this.pendingIds());
+      for (const assignment of answer.assignments) {
+        const known = this.find(assignment.id);
+        if (pending.includes(assignment.id)) continue;
+        if (!known) this.list.push(toItem(assignment));
+        // An answer may be older than what was done to the item since.
+        else if (known.state !== 'open' && known.changedAt < startedAt) this.confirm(assignment);
+      }
+      this.#prepare();
     } finally {
-      this.#refilling = false;
+      this.#isRefilling = false;
     }
   }
 
-  /** An answer about a known item may be older than what was done to it since: then it is no news. */
-  #isNews(assignment, pending, startedAt) {
-    if (pending.has(assignment.id)) return false;
-    const known = this.find(assignment.id);
-    if (!known) return true;
-    if (known.state !== 'open' && known.changedAt < startedAt) this.confirm(assignment);
-    return false;
-  }
-
-  /** Take over what the server says of an item. */
+  /** Take over what the server says of an item, unless more is on its way there. */
   confirm(assignment) {
     const item = this.find(assignment.id);
     if (!item) return;
-    item.assignment = assignment;
-    item.confirmed = { state: stateOf(assignment), rating: assignment.rating };
-    item.isLapsed = false;
-    if (!this.pendingIds().has(item.id)) this.#restore(item);
+    Object.assign(item, { assignment, isLapsed: false });
+    if (!this.pendingIds().includes(item.id)) this.revert(item);
   }
 
-  /** Show again what the server last confirmed: what was sent since has been refused. */
-  revert(id) {
-    const item = this.find(id);
-    if (item) this.#restore(item);
-  }
-
-  #restore(item) {
-    item.state = item.confirmed.state;
-    item.rating = item.confirmed.rating;
+  /** Show what the server last said: what was sent since has been refused. */
+  revert(item) {
+    Object.assign(item, stateOf(item.assignment));
   }
 
   /** Somebody else has these now: drop the unseen ones, mark the others. */
   lose(ids) {
-    const current = this.current;
-    for (const id of ids) {
-      const item = this.find(id);
-      if (item?.state === 'open') item.isLapsed = true;
-    }
+    const { current } = this;
+    for (const item of this.list) item.isLapsed ||= item.state === 'open' && ids.includes(item.id);
     this.list = this.list.filter((item) => !item.isLapsed || item.wasShown);
-    if (current) this.index = this.list.indexOf(current);
-  }
-
-  /** Put the next page of the evaluator's history in front. @returns {Promise<number>} how many came */
-  async readEarlier() {
-    if (this.#earlier === null) return 0;
-    const first = `review-queues/${this.queue}/history/`;
-    const page = await this.api.get(this.#earlier === 'unread' ? first : pathOf(this.#earlier));
-    this.#earlier = page.next;
-    const fresh = page.results.filter((each) => !this.find(each.id)).map(toItem).reverse();
-    this.list.unshift(...fresh);
-    this.index += fresh.length;
-    return fresh.length;
+    this.index = current ? this.list.indexOf(current) : this.list.length;
   }
 
   get hasEarlier() {
     return this.#earlier !== null;
   }
 
-  /** Decode what may be wanted next, let go of what is far away. */
-  prepare() {
-    const isNear = (item) => {
-      const distance = this.list.indexOf(item) - this.index;
-      return isHeld(item) || (distance >= -KEPT_BEHIND && distance <= AHEAD);
-    };
-    const start = Math.max(0, this.index);
-    const inOrder = [...this.list.slice(start), ...this.list.slice(0, start).reverse()];
-    for (const item of inOrder) {
-      if (!isNear(item)) release(item);
-      else if (item.images === 'idle') this.#decode(item);
-    }
+  /** Put the next page of the evaluator's history in front. */
+  async readEarlier() {
+    const page = await this.api.get(this.#earlier);
+    const next = page.next && new URL(page.next, location.href);
+    this.#earlier = next && next.pathname + next.search;
+    const fresh = page.results.filter((each) => !this.find(each.id)).map(toItem);
+    this.list.unshift(...fresh.reverse());
+    this.index += fresh.length;
   }
 
-  /** @param {Item} item whose images are fetched and decoded again from the start */
-  retryImages(item) {
+  /** Fetch and decode an item's images again from the start. */
+  retry(item) {
     release(item);
     this.#decode(item);
   }
 
+  /** Decode what may be wanted next, let go of what is far away. */
+  #prepare() {
+    const inOrder = [...this.list.slice(this.index), ...this.list.slice(0, this.index).reverse()];
+    for (const item of inOrder) {
+      const distance = this.list.indexOf(item) - this.index;
+      const isNear = isHeld(item) || (distance >= -BEHIND && distance <= AHEAD);
+      if (!isNear) release(item);
+      else if (item.images === 'idle') this.#decode(item);
+    }
+  }
+
   async #decode(item) {
-    item.images = 'loading';
     const { image, inputs } = item.assignment;
+    item.images = 'loading';
     try {
-      const [output, ...rest] = await Promise.all([image, ...inputs].map(decodeWithRetry));
-      if (item.images !== 'loading') return;
-      Object.assign(item, { output, inputs: rest, images: 'ready' });
+      const pictures = await Promise.all([image, ...inputs].map(decode));
+      if (item.images === 'loading') Object.assign(item, { pictures, images: 'ready' });
     } catch {
       item.images = 'broken';
     }
-    this.dispatchEvent(new CustomEvent('ready', { detail: item }));
+    this.dispatchEvent(new CustomEvent('images', { detail: item }));
   }
 }
 
 function toItem(assignment) {
-  const confirmed = { state: stateOf(assignment), rating: assignment.rating };
-  return {
-    assignment,
-    id: assignment.id,
-    ...confirmed,
-    confirmed,
-    isLapsed: false,
-    wasShown: false,
-    changedAt: 0,
-    images: 'idle',
-    output: null,
-    inputs: [],
-  };
+  const fresh = { isLapsed: false, wasShown: false, changedAt: 0, images: 'idle', pictures: [] };
+  return { assignment, id: assignment.id, ...stateOf(assignment), ...fresh };
 }
 
-/** @returns {Item['state']} */
-function stateOf(assignment) {
-  if (assignment.rating) return 'rated';
-  return assignment.state === 'skipped' ? 'skipped' : 'open';
+function stateOf({ rating, state }) {
+  return { rating, state: rating ? 'rated' : state === 'skipped' ? 'skipped' : 'open' };
 }
 
 /** A lapsed item can still be rated by whoever goes back to it, but it is nobody's next one. */
@@ -211,17 +168,12 @@ function isHeld(item) {
 }
 
 function release(item) {
-  item.images = 'idle';
-  item.output = null;
-  item.inputs = [];
+  Object.assign(item, { images: 'idle', pictures: [] });
 }
 
-async function decodeWithRetry(source) {
+async function decode(source) {
   for (const wait of [...IMAGE_RETRY_MS, null]) {
-    const image = new Image(source.width, source.height);
-    image.decoding = 'sync';
-    image.draggable = false;
-    image.src = source.url;
+    const image = Object.assign(new Image(), { decoding: 'sync', draggable: false, src: source.url });
     try {
       await image.decode();
       return image;
@@ -230,9 +182,4 @@ async function decodeWithRetry(source) {
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
-}
-
-function pathOf(address) {
-  const { pathname, search } = new URL(address, location.href);
-  return pathname + search;
 }

@@ -1,5 +1,5 @@
 /**
- * What the evaluator did and the server has not confirmed yet: sent in order, one at a time, kept in
+ * What the evaluator did and the server has not confirmed yet: sent in order, one at a time, and kept in
  * localStorage until it is answered, so that neither a dead network nor a closed tab loses a rating.
  * Every entry has a key of its own, so two tabs never overwrite each other's.
  *
@@ -12,42 +12,34 @@
  * @property {string} [refusal] the server's sentence, once it said no for good
  * @property {number} [status] likewise
  */
-
 import { ApiError } from './api.js';
 
 const BACKOFF_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 const SIGNED_OUT_RETRY_MS = 30_000;
 
+/** Fires `change`, `answered` (`detail: {entry, assignment}`) and `refused` (`detail: {entry}`). */
 export class Outbox extends EventTarget {
-  #storage;
-  /** Entries that storage would not take (full, or forbidden): held in memory, and said so. */
+  /** Entries that storage would not take (full, or forbidden). */
   #memory = new Map();
-  #draining = false;
+  #isDraining = false;
   #failures = 0;
   #timer = 0;
   #lastTime = 0;
+  /** Why sending waits. @type {''|'offline'|'signed-out'|'other-person'} */
+  obstacle = '';
 
-  /**
-   * Fires `change`, `answered` (`detail: {entry, assignment}`) and `refused` (`detail: {entry}`).
-   * @param {{api: import('./api.js').Api, person: string, storage?: Storage}} options
-   */
-  constructor({ api, person, storage = window.localStorage }) {
+  /** @param {{api: import('./api.js').Api, person: string}} options */
+  constructor({ api, person }) {
     super();
     this.api = api;
     this.prefix = `mayagen:outbox:${person}:`;
     this.refusedPrefix = `mayagen:refused:${person}:`;
-    this.lockName = `mayagen:outbox:${person}`;
-    this.#storage = storage;
-    /** @type {''|'offline'|'signed_out'|'other_person'} why sending waits */
-    this.obstacle = '';
   }
 
-  /** Begin to send what an earlier page left, and whatever is added from now on. */
+  /** Begin with what an earlier page left. */
   start() {
-    window.addEventListener('online', () => this.retry());
-    window.addEventListener('focus', () => this.retry());
-    window.addEventListener('storage', (event) => {
-      if (event.key && !event.key.startsWith('mayagen:')) return;
+    for (const type of ['online', 'focus']) window.addEventListener(type, () => this.retry());
+    window.addEventListener('storage', () => {
       this.#changed();
       this.#drain();
     });
@@ -63,27 +55,24 @@ export class Outbox extends EventTarget {
   /** @param {Omit<Entry, 'key'>} entry */
   add(entry) {
     this.#lastTime = Math.max(Date.now(), this.#lastTime + 1);
-    const suffix = Math.random().toString(36).slice(2, 8);
-    const key = `${String(this.#lastTime).padStart(15, '0')}-${suffix}`;
+    const key = `${String(this.#lastTime).padStart(15, '0')}-${Math.random().toString(36).slice(2, 8)}`;
     this.#write(this.prefix, { ...entry, key });
     this.#changed();
     this.#drain();
   }
 
   /** @returns {Entry[]} oldest first */
-  pending() {
+  get pending() {
     return this.#read(this.prefix);
   }
 
-  /** @returns {Entry[]} what the server refused for good and the evaluator has not dismissed */
-  refused() {
+  /** @returns {Entry[]} refused for good, and not dismissed by the evaluator yet */
+  get refused() {
     return this.#read(this.refusedPrefix);
   }
 
-  /** @param {string} key of a refused entry */
   dismiss(key) {
     this.#remove(this.refusedPrefix, key);
-    this.#changed();
   }
 
   /** True when closing the browser now would lose something. */
@@ -92,46 +81,39 @@ export class Outbox extends EventTarget {
   }
 
   async #drain() {
-    if (this.#draining) return;
-    this.#draining = true;
+    if (this.#isDraining) return;
+    this.#isDraining = true;
     clearTimeout(this.#timer);
     try {
       const send = () => this.#sendAll();
       // Only one tab sends at a time. Without locks (plain http) two may: a repeated body is harmless.
-      await (navigator.locks ? navigator.locks.request(this.lockName, send) : send());
+      await (navigator.locks ? navigator.locks.request(this.prefix, send) : send());
     } finally {
-      this.#draining = false;
+      this.#isDraining = false;
     }
-    if (!this.obstacle && this.pending().length > 0) this.#drain();
+    if (!this.obstacle && this.pending.length > 0) this.#drain();
   }
 
   async #sendAll() {
-    for (let entry = this.pending()[0]; entry; entry = this.pending()[0]) {
+    for (let [entry] = this.pending; entry; [entry] = this.pending) {
       try {
-        const path = `assignments/${entry.assignment}/${entry.kind}/`;
-        const assignment = await this.api.post(path, entry.body, { keepalive: true });
-        this.#remove(this.prefix, entry.key);
-        this.#succeeded();
-        this.dispatchEvent(new CustomEvent('answered', { detail: { entry, assignment } }));
+        const assignment = await this.api.post(`assignments/${entry.assignment}/${entry.kind}/`, entry.body, true);
+        this.#settle(entry, 'answered', { entry, assignment });
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         if (error.isTransient || error.isSignedOut) return this.#wait(error);
-        this.#refuse(entry, error);
+        const refused = { ...entry, refusal: error.message, status: error.status };
+        this.#write(this.refusedPrefix, refused);
+        this.#settle(entry, 'refused', { entry: refused });
       }
     }
   }
 
-  #refuse(entry, error) {
-    const refused = { ...entry, refusal: error.message, status: error.status };
-    this.#write(this.refusedPrefix, refused);
+  #settle(entry, type, detail) {
     this.#remove(this.prefix, entry.key);
-    this.#succeeded();
-    this.dispatchEvent(new CustomEvent('refused', { detail: { entry: refused } }));
-  }
-
-  #succeeded() {
     this.#failures = 0;
     this.obstacle = '';
+    this.dispatchEvent(new CustomEvent(type, { detail }));
     this.#changed();
   }
 
@@ -150,7 +132,7 @@ export class Outbox extends EventTarget {
 
   #write(prefix, entry) {
     try {
-      this.#storage.setItem(prefix + entry.key, JSON.stringify(entry));
+      localStorage.setItem(prefix + entry.key, JSON.stringify(entry));
     } catch {
       this.#memory.set(prefix + entry.key, entry);
     }
@@ -158,34 +140,24 @@ export class Outbox extends EventTarget {
 
   #remove(prefix, key) {
     this.#memory.delete(prefix + key);
-    try {
-      this.#storage.removeItem(prefix + key);
-    } catch {
-      // Storage is forbidden altogether: the entry was in memory only.
-    }
+    attempt(() => localStorage.removeItem(prefix + key));
   }
 
   #read(prefix) {
-    const found = new Map([...this.#memory].filter(([key]) => key.startsWith(prefix)));
-    for (const key of keysOf(this.#storage)) {
-      const entry = key.startsWith(prefix) && parse(this.#storage.getItem(key));
+    const found = new Map(this.#memory);
+    for (const key of attempt(() => Object.keys(localStorage)) ?? []) {
+      const entry = key.startsWith(prefix) && attempt(() => JSON.parse(localStorage.getItem(key)));
       if (entry) found.set(key, entry);
     }
-    return [...found.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
+    const keys = [...found.keys()].filter((key) => key.startsWith(prefix)).sort();
+    return keys.map((key) => found.get(key));
   }
 }
 
-function keysOf(storage) {
+/** Storage may be forbidden altogether, or hold what is not ours. */
+function attempt(action) {
   try {
-    return Object.keys(storage);
-  } catch {
-    return [];
-  }
-}
-
-function parse(text) {
-  try {
-    return JSON.parse(text);
+    return action();
   } catch {
     return null;
   }

@@ -1,61 +1,53 @@
 /** How far the evaluator is: the server's counts every half minute, counted on here in between. */
 
 const READ_EVERY_MS = 30_000;
-const whole = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat('en');
 
 export class Progress {
   #counts = null;
-  #unsent = 0;
+  /** Ratings given since the counts were read. */
+  #given = 0;
 
-  /**
-   * @param {{api: import('./api.js').Api, queue: string, refs: Record<string, HTMLElement>,
-   *   isSettled: () => boolean}} options `isSettled`: the server has all we counted here
-   */
-  constructor({ api, queue, refs, isSettled }) {
-    this.api = api;
-    this.isSettled = isSettled;
-    this.path = `review-queues/${queue}/progress/`;
-    this.refs = refs;
+  /** @param {{api: import('./api.js').Api, path: string, refs: object, isSettled: () => boolean}} options */
+  constructor(options) {
+    Object.assign(this, options);
   }
 
   start() {
     this.#read();
-    setInterval(() => {
-      if (document.visibilityState === 'visible' && this.isSettled()) this.#read();
-    }, READ_EVERY_MS);
+    setInterval(() => document.visibilityState === 'visible' && this.isSettled() && this.#read(), READ_EVERY_MS);
   }
 
   /** @param {1|-1} step a rating given, or one withdrawn */
   count(step) {
-    this.#unsent += step;
+    this.#given += step;
     this.#show();
   }
 
   async #read() {
-    const before = this.#unsent;
-    try {
-      this.#counts = await this.api.get(this.path);
-    } catch {
-      return; // The next reading will do.
-    }
-    this.#unsent -= before;
+    const before = this.#given;
+    const counts = await this.api.get(`${this.path}/progress/`).catch(() => null);
+    if (!counts) return;
+    this.#counts = counts;
+    this.#given -= before;
     this.#show();
   }
 
   #show() {
     if (!this.#counts) return;
-    const { due, due_is_capped: isCapped, pace_per_hour: pace } = this.#counts;
-    const left = Math.max(0, due - this.#unsent);
-    const mine = this.#counts.rated_by_me + this.#unsent;
+    const { due, due_is_capped: isCapped, pace_per_hour: pace, rated_by_me: mine } = this.#counts;
+    const left = Math.max(0, due - this.#given);
+    const plus = (count) => number.format(Math.max(0, count + this.#given));
     const parts = [
-      `${whole.format(Math.max(0, this.#counts.rated_by_me_today + this.#unsent))} today`,
-      pace === null ? '' : `${whole.format(Math.max(0, pace + this.#unsent))} per hour`,
-      isCapped ? `over ${whole.format(due)} due` : `${whole.format(left)} due`,
+      `${plus(this.#counts.rated_by_me_today)} today`,
+      ...(pace === null ? [] : [`${plus(pace)} per hour`]),
+      isCapped ? `over ${number.format(due)} due` : `${number.format(left)} due`,
     ];
-    this.refs.progress.hidden = false;
-    this.refs['progress-text'].textContent = parts.filter(Boolean).join(' · ');
-    this.refs['progress-bar'].hidden = Boolean(isCapped);
-    this.refs['progress-bar'].max = Math.max(1, mine + left);
-    this.refs['progress-bar'].value = Math.max(0, mine);
+    const { progress, progressText, progressBar } = this.refs;
+    progress.hidden = false;
+    progressText.textContent = parts.join(' · ');
+    progressBar.hidden = Boolean(isCapped);
+    progressBar.max = Math.max(1, mine + this.#given + left);
+    progressBar.value = Math.max(0, mine + this.#given);
   }
 }

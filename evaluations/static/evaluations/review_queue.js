@@ -3,8 +3,8 @@ import { Api } from './api.js';
 import { Delivery } from './delivery.js';
 import { draftOf, keepDraft } from './drafts.js';
 import { Items } from './items.js';
-import { Leases } from './leases.js';
 import { listenToKeys } from './keys.js';
+import { Leases } from './leases.js';
 import { Outbox } from './outbox.js';
 import { Progress } from './progress.js';
 import { Slider } from './slider.js';
@@ -13,254 +13,209 @@ import { Zoom } from './zoom.js';
 
 const GUARD_MS = 200;
 const POLL_MS = 15_000;
+const RETRY_MS = 5_000;
 const LOADING_SHOWN_AFTER_MS = 150;
+const HISTORY_PAGES = 25;
 const LAYOUT_KEY = 'mayagen:compare-layout';
 
-const RETRY_MS = 5_000;
-const HISTORY_PAGES = 25;
-
 const root = document.querySelector('[data-review]');
-const { queue, person, csrfToken, apiRoot, signInUrl, queueRoot } = root.dataset;
-
+const { queue, person } = root.dataset;
 const view = new View();
 const { refs } = view;
-const api = new Api({ root: apiRoot, csrfToken, person });
+const api = new Api(root.dataset);
 const outbox = new Outbox({ api, person });
-const pendingIds = () => new Set(outbox.pending().map((entry) => entry.assignment));
-const items = new Items({ api, queue, pendingIds });
-const progress = new Progress({ api, queue, refs, isSettled: () => outbox.pending().length === 0 });
-const leases = new Leases({ api, queue, items, hasDraft: (item) => draftOf(item).note !== '', onLost: () => afterAnswer() });
-const delivery = new Delivery({ outbox, items, view, queue, signInUrl, queueRoot, goTo, onChange: () => afterAnswer() });
+const items = new Items({ api, queue, pendingIds: () => outbox.pending.map((entry) => entry.assignment) });
+const progress = new Progress({ api, path: items.path, refs, isSettled: () => outbox.pending.length === 0 });
+const leases = new Leases({ api, items, hasDraft: (item) => draftOf(item).note !== '', onLost: update });
+const delivery = new Delivery({ outbox, items, view, ...root.dataset, goTo, onChange: update });
 const zoom = new Zoom(refs.stage, {
-  onChange: () => {
-    refs.zoom.textContent = zoom.isFit ? 'Fit' : `${zoom.percent} %`;
-  },
-  onSwipe: (direction) => run({ name: direction > 0 ? 'forward' : 'back' }),
+  onChange: () => (refs.zoom.textContent = zoom.isFit ? 'Fit' : `${zoom.percent} %`),
+  onSwipe: (direction) => isReady() && (direction > 0 ? commands.forward() : commands.back()),
 });
-new Slider(refs.divider, view.layers['input-over']);
+new Slider(refs.divider, view.layers.over);
 
 /** What the evaluator looks at; null while nothing is due. @type {import('./items.js').Item|null} */
 let onScreen = null;
-/** When the current item's image was painted, by `performance.now()`; null before that. */
+/** When its image was painted, by `performance.now()`; null before that. */
 let paintedAt = null;
 let shownAt = '';
 let refillTimer = 0;
 let loadingTimer = 0;
-/** What undo takes back, newest last. @type {{id: string, label: string, state: string, rating: object|null}[]} */
+/** What undo takes back, newest last. @type {{id: string, label: string, state: string, rating: object}[]} */
 const steps = [];
 
 const commands = {
   rate({ level, stays }) {
-    const item = items.current;
-    if (item?.images !== 'ready') return;
-    const name = levelName(item, level);
-    remember(item, String(level));
-    if (item.state !== 'rated') progress.count(1);
-    submit(item, level);
-    advance(item, `Rated ${level}, ${name}.`, stays);
+    if (onScreen?.images !== 'ready') return;
+    remember(String(level));
+    submit(onScreen, level);
+    advance(view.words('rated', level, levelName(onScreen)), stays);
   },
   clear() {
-    const item = items.current;
-    if (item?.state !== 'rated') return;
-    remember(item, 'clear');
-    takeBack(item);
-    refresh();
-    view.announce('Rating cleared.');
+    if (onScreen?.state !== 'rated') return;
+    remember('clear');
+    clear(onScreen);
+    update();
+    view.announce(view.words('cleared'));
   },
   skip() {
-    const item = items.current;
-    if (!item) return;
-    if (item.state === 'rated') return view.notify('This item is rated. Clear the rating (0) to skip it.');
-    if (item.state === 'open') {
-      remember(item, 'skip');
-      skip(item);
+    if (!onScreen) return;
+    if (onScreen.state === 'rated') return view.notify(view.words('skip-rated'));
+    if (onScreen.state === 'open') {
+      remember('skip');
+      skip(onScreen);
     }
-    advance(item, 'Skipped.', false);
+    advance(view.words('skipped'), false);
   },
   undo() {
     const step = steps.pop();
-    if (!step) return view.notify('Nothing to undo. The left arrow walks back through your items.');
+    if (!step) return view.notify(view.words('no-undo'));
     const item = items.find(step.id);
     restore(item, step);
     show(item);
-    view.announce(`Undone: ${step.label}.`);
+    view.announce(view.words('undone', step.label));
   },
   async back() {
-    if (items.index <= 0 && items.hasEarlier) await readEarlier();
+    if (items.index === 0 && items.hasEarlier) await readEarlier();
     if (items.index > 0) show(items.list[items.index - 1]);
-    else view.notify('This is the first of your items.');
+    else view.notify(view.words('first'));
   },
   forward() {
     const next = items.list[items.index + 1];
     if (next) show(next);
-    else if (items.current) view.notify('This is the last item fetched. Rate or skip the open ones to get more.');
+    else if (onScreen) view.notify(view.words('last'));
   },
-  continue() {
-    show(items.nextOpen());
-  },
+  continue: () => show(items.nextOpen()),
   note() {
     root.toggleAttribute('data-note-open', true);
     refs.note.focus();
   },
   flag() {
-    const item = items.current;
-    if (!item) return;
-    const draft = draftOf(item);
-    keepDraft(item.id, { ...draft, flagged: !draft.flagged });
-    resubmit(item);
-    view.showDraft(draftOf(item));
-    view.announce(draft.flagged ? 'Flag removed.' : 'Flagged.');
+    if (!onScreen) return;
+    const draft = draftOf(onScreen);
+    keepDraft(onScreen.id, { ...draft, flagged: !draft.flagged });
+    revise();
+    view.announce(view.words(draft.flagged ? 'unflagged' : 'flagged'));
   },
   zoom: () => zoom.toggle(),
   peek: () => view.peek(true),
   help: () => refs.help.showModal(),
   retry() {
-    items.retryImages(items.current);
-    show(items.current);
+    items.retry(onScreen);
+    show(onScreen);
   },
 };
 
-/** @param {import('./keys.js').Command} command */
-function run(command) {
-  commands[command.name](command);
-}
-
-/** Nothing acts on an image that was not there, or only just: a late second press must not judge the next one. */
+/** Nothing acts on an image that only just came: a late second press must not judge the next one. */
 function isReady() {
-  const item = items.current;
-  if (!item || item.images === 'broken') return true;
+  if (!onScreen || onScreen.images === 'broken') return true;
   return paintedAt !== null && performance.now() - paintedAt >= GUARD_MS;
 }
 
+/** @param {import('./items.js').Item} [item] without one, nothing is due */
 function show(item) {
   clearTimeout(loadingTimer);
   paintedAt = null;
+  onScreen = item ?? null;
   view.peek(false);
+  view.showMessage();
   items.moveTo(item);
-  onScreen = item;
-  if (!item) return showNothing();
-  if (item.images === 'broken' && !item.wasShown) items.retryImages(item);
-  item.wasShown = true;
-  view.showItem(item);
-  view.showDraft(draftOf(item));
-  refresh();
-  if (item.images === 'ready') markPainted(item);
-  else loadingTimer = setTimeout(() => items.current === item && showImageState(item), LOADING_SHOWN_AFTER_MS);
-  view.showMessage(null);
+  if (item?.images === 'broken' && !item.wasShown) items.retry(item);
+  view.showItem(onScreen);
+  if (!item) showEnd();
+  else if (item.images === 'ready') markPainted(item);
+  else loadingTimer = setTimeout(showImageState, LOADING_SHOWN_AFTER_MS);
+  if (item) item.wasShown = true;
+  update();
   refill();
 }
 
 /** Two frames from now the image has been on the screen for one. */
 function markPainted(item) {
-  const { width, height } = item.assignment.image;
-  zoom.setSize(width, height);
+  zoom.setSize(item.assignment.image);
   requestAnimationFrame(() =>
     requestAnimationFrame(() => {
-      if (items.current !== item) return;
+      if (onScreen !== item) return;
       paintedAt = performance.now();
       shownAt = new Date().toISOString();
     }),
   );
 }
 
-function showImageState(item) {
-  if (item.images === 'loading') view.showMessage('Loading the image…');
-  if (item.images === 'broken') {
-    view.showMessage('This image could not be loaded.', 'Try again, or skip it (s).', { canRetry: true });
-  }
+function showImageState() {
+  if (onScreen?.images === 'loading') view.showMessage(view.words('loading'));
+  if (onScreen?.images === 'broken') view.showMessage(view.words('broken'), { canRetry: true });
 }
 
-function showNothing() {
-  const isSending = outbox.pending().length > 0;
-  view.showNothing('');
-  view.showMessage(
-    isSending ? 'Sending your ratings…' : 'Nothing is due.',
-    isSending ? 'The next items come when they have arrived.' : 'This page checks again every 15 seconds.',
-    { isEnd: true },
-  );
-  view.enable(false, false);
-  refill();
+function showEnd() {
+  view.showMessage(view.words(outbox.pending.length > 0 ? 'sending' : 'nothing'), { isEnd: true });
 }
 
-/** Bring the words and buttons around the image up to date. */
-function refresh() {
-  const item = items.current;
-  if (!item) return;
-  view.showState(item);
-  view.showPlace(placeText(item), item.state !== 'open' && items.nextOpen() !== null);
-  view.enable(item.images === 'ready', true);
-  view.showUndo(steps.at(-1)?.label ?? null);
+/** Bring what is said around the image up to date with what was done and answered. */
+function update() {
+  view.showState({
+    level: onScreen?.rating?.level,
+    draft: onScreen ? draftOf(onScreen) : { note: '', flagged: false },
+    place: onScreen ? describe(onScreen) : '',
+    canContinue: onScreen !== null && onScreen.state !== 'open' && items.nextOpen() !== undefined,
+    canRate: onScreen?.images === 'ready',
+    hasItem: onScreen !== null,
+    undo: steps.at(-1)?.label,
+  });
+  if (!onScreen && outbox.pending.length === 0) refill();
 }
 
-function placeText(item) {
-  if (item.state === 'rated') {
-    const extra = item.rating.surplus ? ', kept as an extra rating' : '';
-    return `Rated ${item.rating.level} ${levelName(item, item.rating.level)}${extra}`;
-  }
-  if (item.state === 'skipped') return 'Skipped. You can still rate it.';
-  return item.isLapsed ? 'The hold on this item ran out. If you rate it, the rating is kept all the same.' : '';
+function describe(item) {
+  if (item.state === 'skipped') return view.words('is-skipped');
+  if (item.state === 'open') return item.isLapsed ? view.words('is-lapsed') : '';
+  return view.words(item.rating.surplus ? 'is-extra' : 'is-rated', item.rating.level, levelName(item));
 }
 
-function levelName(item, level) {
-  return item.assignment.criterion.levels.find((each) => each.level === level)?.name ?? '';
+function levelName({ assignment, rating }) {
+  return assignment.criterion.levels.find((each) => each.level === rating.level)?.name ?? '';
 }
 
-function advance(item, said, stays) {
-  if (stays) {
-    refresh();
-    view.announce(said);
-    return;
-  }
-  show(items.nextOpen());
-  view.announce(items.current ? `${said} Next: ${items.current.assignment.brief}` : said);
+function advance(said, stays) {
+  if (stays) update();
+  else show(items.nextOpen());
+  view.announce(stays || !onScreen ? said : `${said} ${onScreen.assignment.brief}`);
 }
 
-function remember(item, label) {
-  steps.push({ id: item.id, label, state: item.state, rating: item.rating });
+function remember(label) {
+  const { id, state, rating } = onScreen;
+  steps.push({ id, label, state, rating });
 }
 
-/** @param {object} [timing] of the judgement; by default, the one being made now */
-function submit(item, level, timing = timingNow()) {
+/** @param {object} [judged] a rating already given, whose judgement this repeats */
+function submit(item, level, judged) {
+  const now = performance.now();
+  const timing = judged?.shown_at
+    ? { shown_at: judged.shown_at, decided_ms: judged.decided_ms }
+    : { shown_at: shownAt || new Date().toISOString(), decided_ms: Math.round(now - (paintedAt ?? now)) };
   const rating = { level, ...draftOf(item), ...timing };
+  if (item.state !== 'rated') progress.count(1);
   send(item, 'submit', rating, { state: 'rated', rating });
 }
 
-function timingNow() {
-  const now = performance.now();
-  return { shown_at: shownAt || new Date().toISOString(), decided_ms: Math.round(now - (paintedAt ?? now)) };
-}
-
-function timingOf(rating) {
-  const { shown_at, decided_ms } = rating;
-  return shown_at ? { shown_at, decided_ms } : undefined;
-}
-
-/** A note or flag changed on a rated item is a revision of its rating. */
-function resubmit(item) {
-  if (item.state === 'rated') submit(item, item.rating.level, timingOf(item.rating));
-}
-
-/** Send what leads from the item's state back to the one before the step. */
-function restore(item, step) {
-  if (step.state === 'rated') {
-    const { note, flagged, level } = step.rating;
-    keepDraft(item.id, { note, flagged });
-    if (item.state !== 'rated') progress.count(1);
-    return submit(item, level, timingOf(step.rating));
-  }
-  if (item.state === 'rated') takeBack(item);
-  if (item.state === 'skipped' && step.state === 'open') send(item, 'reopen', {}, { state: 'open', rating: null });
-  if (item.state === 'open' && step.state === 'skipped') skip(item);
+function clear(item) {
+  keepDraft(item.id, draftOf(item));
+  progress.count(-1);
+  send(item, 'clear', {}, { state: 'open', rating: null });
 }
 
 function skip(item) {
   send(item, 'skip', draftOf(item), { state: 'skipped', rating: null });
 }
 
-function takeBack(item) {
-  keepDraft(item.id, draftOf(item));
-  progress.count(-1);
-  send(item, 'clear', {}, { state: 'open', rating: null });
+/** Send what leads from the item's state back to the one before the step. */
+function restore(item, { state, rating }) {
+  if (state === 'rated') {
+    keepDraft(item.id, { note: rating.note, flagged: rating.flagged });
+    return submit(item, rating.level, rating);
+  }
+  if (item.state === 'rated') clear(item);
+  if (item.state === 'open' && state === 'skipped') skip(item);
+  if (item.state === 'skipped' && state === 'open') send(item, 'reopen', {}, { state, rating: null });
 }
 
 function send(item, kind, body, outcome) {
@@ -268,10 +223,10 @@ function send(item, kind, body, outcome) {
   outbox.add({ kind, assignment: item.id, queue, body });
 }
 
-/** The server has said yes or no to something: the item on screen may read differently now. */
-function afterAnswer() {
-  refresh();
-  if (!onScreen) refill();
+/** A note or flag changed on a rated item is a revision of its rating. */
+function revise() {
+  if (onScreen?.state === 'rated') submit(onScreen, onScreen.rating.level, onScreen.rating);
+  update();
 }
 
 async function refill() {
@@ -282,10 +237,12 @@ async function refill() {
   } catch (error) {
     failure = error;
     if (error.isSignedOut) delivery.showSignedOut(error.code);
-    else if (!onScreen) view.showMessage('The next items cannot be fetched.', `${error.message} Trying again.`);
+    else if (!onScreen) view.showMessage(view.words('unreachable', error.message));
   }
   const next = items.current ?? items.nextOpen();
   if (!onScreen && next) show(next);
+  else if (!onScreen && !failure) showEnd();
+  clearTimeout(refillTimer);
   if (failure || !onScreen) refillTimer = setTimeout(refill, failure ? RETRY_MS : POLL_MS);
 }
 
@@ -293,20 +250,20 @@ async function readEarlier() {
   try {
     await items.readEarlier();
   } catch (error) {
-    view.notify(`Your earlier items cannot be fetched. ${error.message}`);
+    view.notify(view.words('no-history', error.message));
   }
 }
 
-/** @param {string} id opens one of the evaluator's own items, wherever it is in their history */
+/** Show one of the evaluator's own items, as far back in their history as it may be. */
 async function goTo(id) {
   for (let page = 0; !items.find(id) && items.hasEarlier && page < HISTORY_PAGES; page += 1) await readEarlier();
   const item = items.find(id);
   if (item) show(item);
-  else view.notify('That item is not among your latest ones in this queue.', { actions: [['Close', () => {}]] });
+  else view.notify(view.words('not-found'));
 }
 
 function listen() {
-  listenToKeys({ run, release: () => view.peek(false), isReady });
+  listenToKeys({ run: (command) => commands[command.name](command), release: () => view.peek(false), isReady });
   root.addEventListener('click', (event) => {
     const button = event.target.closest('button');
     if (!button) return;
@@ -314,41 +271,31 @@ function listen() {
     if (event.detail > 0) button.blur();
     const { command, level, layout } = button.dataset;
     if (layout) chooseLayout(layout);
-    if (command === 'help' || (command && isReady())) run({ name: command });
-    if (level && isReady()) run({ name: 'rate', level: Number(level), stays: event.shiftKey });
+    if (command && (command === 'help' || isReady())) commands[command]();
+    if (level && isReady()) commands.rate({ level: Number(level), stays: event.shiftKey });
   });
-  refs.peek.addEventListener('pointerdown', () => view.peek(true));
-  for (const type of ['pointerup', 'pointercancel', 'pointerleave']) {
-    refs.peek.addEventListener(type, () => view.peek(false));
+  for (const type of ['pointerdown', 'pointerup', 'pointercancel', 'pointerleave']) {
+    refs.peek.addEventListener(type, () => view.peek(type === 'pointerdown'));
   }
   refs.peek.addEventListener('contextmenu', (event) => event.preventDefault());
   refs.stage.addEventListener('layout', () => zoom.apply());
-  listenToNote();
-  items.addEventListener('ready', ({ detail: item }) => {
+  items.addEventListener('images', ({ detail: item }) => {
     if (item !== onScreen) return;
     if (item.images === 'ready') show(item);
-    else showImageState(item);
-    refresh();
+    else showImageState();
   });
   window.addEventListener('online', () => {
-    items.list.filter((item) => item.images === 'broken').forEach((item) => items.retryImages(item));
+    for (const item of items.list) if (item.images === 'broken') items.retry(item);
     refill();
   });
 }
 
 function listenToNote() {
   const { note } = refs;
-  note.addEventListener('input', () => {
-    if (onScreen) keepDraft(onScreen.id, { ...draftOf(onScreen), note: note.value });
-  });
-  note.addEventListener('change', () => onScreen && resubmit(onScreen));
-  note.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape') note.blur();
-  });
-  note.addEventListener('blur', () => {
-    root.toggleAttribute('data-note-open', false);
-    if (onScreen) view.showDraft(draftOf(onScreen));
-  });
+  note.addEventListener('input', () => keepDraft(onScreen.id, { ...draftOf(onScreen), note: note.value }));
+  note.addEventListener('change', revise);
+  note.addEventListener('keydown', (event) => event.key === 'Escape' && note.blur());
+  note.addEventListener('blur', () => root.toggleAttribute('data-note-open', false));
 }
 
 function chooseLayout(layout) {
@@ -358,19 +305,13 @@ function chooseLayout(layout) {
 
 async function start() {
   listen();
-  const layout = localStorage.getItem(LAYOUT_KEY);
-  if (layout) view.chooseLayout(layout);
-  delivery.start();
-  outbox.start();
-  progress.start();
-  leases.start();
-  items.moveTo(null);
+  listenToNote();
+  if (localStorage.getItem(LAYOUT_KEY)) view.chooseLayout(localStorage.getItem(LAYOUT_KEY));
+  for (const part of [delivery, outbox, progress, leases]) part.start();
   const wanted = new URLSearchParams(location.search).get('item');
-  if (wanted) {
-    history.replaceState(null, '', location.pathname);
-    await goTo(wanted);
-  }
-  await refill();
+  history.replaceState(null, '', location.pathname);
+  if (wanted) await goTo(wanted);
+  refill();
 }
 
 start();

@@ -1,88 +1,61 @@
 /** The page as the evaluator sees it: everything that writes to the document, and nothing that decides. */
 
 const NOTICE_MS = 7_000;
-const WIDE_ENOUGH_FOR_TWO = 1.25;
+/** A stage this much wider than high has room for two images beside each other. */
+const WIDE = 1.25;
 
 export class View {
-  /** @type {'beside'|'slider'|null} as the evaluator chose; null: by the stage's shape */
+  refs = elementsBy('ref');
+  layers = elementsBy('layer');
+  /** As the evaluator chose; by the stage's shape until then. @type {'beside'|'slider'|null} */
   #layout = null;
   #inputIndex = 0;
-  /** @type {import('./items.js').Item|null} whose images are on the stage */
+  /** Whose images are on the stage. @type {import('./items.js').Item|null} */
   #painted = null;
 
   constructor() {
-    this.refs = Object.fromEntries(
-      [...document.querySelectorAll('[data-ref]')].map((element) => [element.dataset.ref, element]),
-    );
-    this.layers = Object.fromEntries(
-      [...document.querySelectorAll('[data-layer]')].map((element) => [element.dataset.layer, element]),
-    );
-    new ResizeObserver(() => this.#applyLayout()).observe(this.refs.stage);
+    new ResizeObserver(() => this.#arrange()).observe(this.refs.stage);
   }
 
-  /** @param {import('./items.js').Item} item its words at once, its images when they are decoded */
+  /** @returns {string} the page's own sentence of this name, with its gaps filled */
+  words(name, ...gaps) {
+    const { textContent } = this.refs.words.content.querySelector(`[data-words="${name}"]`);
+    return textContent.replaceAll('{}', () => gaps.shift());
+  }
+
+  /** @param {import('./items.js').Item|null} item its words at once, its images once they are decoded */
   showItem(item) {
-    const { brief, criterion } = item.assignment;
-    this.refs.brief.textContent = brief;
-    this.refs['brief-box'].scrollTop = 0;
-    this.#showScale(criterion);
-    this.showState(item);
-    if (item.images === 'ready') this.#paint(item);
-    else this.#clear();
+    this.refs.brief.textContent = item?.assignment.brief ?? '';
+    this.refs.briefBox.scrollTop = 0;
+    if (item) this.#showScale(item.assignment.criterion);
+    this.#painted = item?.images === 'ready' ? item : null;
+    this.#paint();
   }
 
-  /** @param {import('./items.js').Item} item its rating, as far as it goes */
-  showState(item) {
+  /** What was decided of the item, and what can be. */
+  showState({ level, draft, place, canContinue, canRate, hasItem, undo }) {
     for (const button of this.refs.levels.children) {
-      button.setAttribute('aria-pressed', String(Number(button.dataset.level) === item.rating?.level));
+      button.setAttribute('aria-pressed', String(Number(button.dataset.level) === level));
+      button.disabled = !canRate;
     }
+    for (const name of ['note', 'flag', 'skip', 'zoom']) this.refs[name].disabled = !hasItem;
+    this.refs.flag.setAttribute('aria-pressed', String(draft.flagged));
+    if (this.refs.note !== document.activeElement) this.refs.note.value = draft.note;
+    this.refs.place.hidden = place === '';
+    this.refs.placeText.textContent = place;
+    this.refs.continue.hidden = !canContinue;
+    this.refs.undo.disabled = undo === undefined;
+    this.refs.undo.textContent = `Undo ${undo ?? ''}`;
   }
 
-  /** @param {{note: string, flagged: boolean}} draft */
-  showDraft({ note, flagged }) {
-    this.refs.note.value = note;
-    this.refs.flag.setAttribute('aria-pressed', String(flagged));
-    this.refs['note-box'].toggleAttribute('data-filled', note !== '');
-  }
-
-  /** @param {string} text where the evaluator stands when not at an open item; '' hides it */
-  showPlace(text, canContinue) {
-    this.refs.place.hidden = text === '';
-    this.refs['place-text'].textContent = text;
-    this.refs.place.querySelector('button').hidden = !canContinue;
-  }
-
-  /** @param {string|null} title null: the images speak for themselves */
-  showMessage(title, text = '', { canRetry = false, isEnd = false } = {}) {
-    this.refs['stage-message'].hidden = title === null;
-    this.refs['stage-title'].textContent = title ?? '';
-    this.refs['stage-text'].textContent = text;
+  /** @param {string} [text] a title and a sentence, with a bar between; without, the images speak */
+  showMessage(text = '', { canRetry = false, isEnd = false } = {}) {
+    const [title, sentence = ''] = text.split('|');
+    this.refs.stageMessage.hidden = text === '';
+    this.refs.stageTitle.textContent = title;
+    this.refs.stageText.textContent = sentence;
     this.refs.retry.hidden = !canRetry;
-    this.refs['history-link'].hidden = !isEnd;
-  }
-
-  /** No item at all: nothing to read, nothing to press. */
-  showNothing(text) {
-    this.refs.brief.textContent = text;
-    this.showPlace('', false);
-    this.showDraft({ note: '', flagged: false });
-    for (const button of this.refs.levels.children) button.setAttribute('aria-pressed', 'false');
-    this.#clear();
-  }
-
-  /** @param {boolean} canRate @param {boolean} hasItem */
-  enable(canRate, hasItem) {
-    for (const button of this.refs.levels.children) button.disabled = !canRate;
-    for (const name of ['flag', 'skip', 'zoom']) {
-      document.querySelector(`button[data-command="${name}"]`).disabled = !hasItem;
-    }
-    this.refs.note.disabled = !hasItem;
-  }
-
-  /** @param {string|null} step what undo would take back */
-  showUndo(step) {
-    this.refs.undo.disabled = step === null;
-    this.refs.undo.textContent = step ? `Undo ${step}` : 'Undo';
+    this.refs.historyLink.hidden = !isEnd;
   }
 
   /** Say something to those who listen instead of looking. */
@@ -92,26 +65,23 @@ export class View {
 
   /**
    * @param {string} text
-   * @param {{key?: string, kind?: 'info'|'problem', actions?: [string, () => void][]}} options notices of
-   *   one key replace each other; one without actions goes by itself
+   * @param {{key?: string, actions?: [string, () => void][]}} options a notice replaces the one of its
+   *   key; one without actions goes by itself
    */
-  notify(text, { key = text, kind = 'info', actions = [] } = {}) {
+  notify(text, { key = text, actions = [] } = {}) {
     this.dismiss(key);
-    const notice = this.refs['notice-template'].content.cloneNode(true).firstElementChild;
+    const notice = document.createElement('li');
+    const sentence = document.createElement('span');
+    notice.className = 'notice';
     notice.dataset.key = key;
-    notice.classList.add(`notice-${kind}`);
-    notice.querySelector('span').textContent = text;
-    for (const [label, act] of actions) {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.className = 'button button-small';
-      button.textContent = label;
-      button.addEventListener('click', () => {
+    sentence.textContent = text;
+    const buttons = actions.map(([label, act]) =>
+      makeButton(label, 'button button-small', () => {
         notice.remove();
         act();
-      });
-      notice.append(button);
-    }
+      }),
+    );
+    notice.append(sentence, ...buttons);
     this.refs.notices.append(notice);
     this.announce(text);
     if (actions.length === 0) setTimeout(() => notice.remove(), NOTICE_MS);
@@ -121,101 +91,85 @@ export class View {
     for (const notice of [...this.refs.notices.children]) if (notice.dataset.key === key) notice.remove();
   }
 
-  /** @param {boolean} isPeeking show the input in the output's place */
+  /** @param {boolean} isPeeking the input stands in the output's place */
   peek(isPeeking) {
-    this.refs.stage.toggleAttribute('data-peek', isPeeking && this.#painted?.inputs.length > 0);
+    this.refs.stage.toggleAttribute('data-peek', isPeeking && this.#hasInput);
   }
 
   /** @param {'beside'|'slider'} layout */
   chooseLayout(layout) {
     this.#layout = layout;
-    this.#applyLayout();
+    this.#arrange();
   }
 
-  #showScale(criterion) {
-    if (this.refs.levels.dataset.criterion === criterion.id) return;
-    this.refs.levels.dataset.criterion = criterion.id;
-    this.refs.criterion.textContent = criterion.name;
-    this.refs.criterion.title = criterion.description;
-    this.refs['scale-title'].textContent = `The scale: ${criterion.name}`;
-    const template = this.refs['level-template'].content.firstElementChild;
-    this.refs.levels.replaceChildren(...criterion.levels.map((level) => toButton(template, level)));
-    this.refs.scale.replaceChildren(...criterion.levels.map(toDefinition));
+  get #hasInput() {
+    return this.#painted?.pictures.length > 1;
   }
 
-  #paint(item) {
-    this.#painted = item;
-    this.#inputIndex = Math.min(this.#inputIndex, Math.max(0, item.inputs.length - 1));
-    item.output.alt = 'Output to rate';
-    this.layers.output.replaceChildren(item.output);
-    this.#paintInput();
-    this.refs.compare.hidden = item.inputs.length === 0;
-    this.#showInputChoice(item);
-    this.#applyLayout();
+  #showScale({ id, name, description, levels }) {
+    const { refs } = this;
+    if (refs.levels.dataset.criterion === id) return;
+    refs.levels.dataset.criterion = id;
+    refs.criterion.textContent = name;
+    refs.criterion.title = description;
+    refs.scaleTitle.textContent = `The scale: ${name}`;
+    refs.levels.replaceChildren(...levels.map((level) => fill(refs.levelTemplate, level)));
+    refs.scale.replaceChildren(...levels.map((level) => fill(refs.scaleTemplate, level)));
   }
 
-  #paintInput() {
-    const input = this.#painted.inputs[this.#inputIndex];
-    for (const name of ['input-beside', 'input-over']) {
-      const copies = input ? [input.cloneNode()] : [];
-      for (const copy of copies) copy.alt = name === 'input-beside' ? 'Input' : '';
-      this.layers[name].replaceChildren(...copies);
+  #paint() {
+    const [output, ...inputs] = this.#painted?.pictures ?? [];
+    const input = inputs[this.#inputIndex] ?? inputs[0];
+    if (output) output.alt = 'Output to rate';
+    this.layers.output.replaceChildren(...(output ? [output] : []));
+    for (const layer of [this.layers.beside, this.layers.over]) {
+      layer.replaceChildren(...(input ? [Object.assign(input.cloneNode(), { alt: 'Input' })] : []));
     }
-  }
-
-  #showInputChoice(item) {
-    const inputs = item.assignment.inputs;
+    this.refs.compare.hidden = !input;
     this.refs.inputs.hidden = inputs.length < 2;
-    const buttons = inputs.map(({ role }, index) => {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.className = 'button';
-      button.textContent = role === 'mask' ? 'Mask' : String(index + 1);
-      button.setAttribute('aria-label', role === 'mask' ? 'Mask' : `Input ${index + 1}`);
-      button.setAttribute('aria-pressed', String(index === this.#inputIndex));
-      button.addEventListener('click', () => {
-        this.#inputIndex = index;
-        this.#paint(item);
-      });
-      return button;
+    this.refs.inputs.replaceChildren(...inputs.map((each, index) => this.#toChoice(index, each === input)));
+    this.#arrange();
+  }
+
+  #toChoice(index, isChosen) {
+    const isMask = this.#painted.assignment.inputs[index].role === 'mask';
+    const button = makeButton(isMask ? 'Mask' : String(index + 1), 'button', () => {
+      this.#inputIndex = index;
+      this.#paint();
     });
-    this.refs.inputs.replaceChildren(...(inputs.length > 1 ? buttons : []));
+    button.setAttribute('aria-label', isMask ? 'Mask' : `Input ${index + 1}`);
+    button.setAttribute('aria-pressed', String(isChosen));
+    return button;
   }
 
-  #applyLayout() {
+  #arrange() {
     const { stage } = this.refs;
-    const byShape = stage.clientWidth / stage.clientHeight > WIDE_ENOUGH_FOR_TWO ? 'beside' : 'slider';
-    const layout = this.#painted?.inputs.length ? (this.#layout ?? byShape) : 'single';
-    for (const button of document.querySelectorAll('[data-layout]')) {
-      if (button !== stage) button.setAttribute('aria-pressed', String(button.dataset.layout === layout));
+    const byShape = stage.clientWidth > WIDE * stage.clientHeight ? 'beside' : 'slider';
+    stage.dataset.shows = this.#hasInput ? (this.#layout ?? byShape) : 'single';
+    for (const button of this.refs.compare.querySelectorAll('[data-layout]')) {
+      button.setAttribute('aria-pressed', String(button.dataset.layout === stage.dataset.shows));
     }
-    stage.dataset.shows = layout;
     stage.dispatchEvent(new Event('layout'));
-  }
-
-  #clear() {
-    this.#painted = null;
-    for (const layer of Object.values(this.layers)) layer.replaceChildren();
-    this.refs.compare.hidden = true;
-    this.#applyLayout();
   }
 }
 
-function toButton(template, level) {
-  const button = template.cloneNode(true);
-  button.dataset.level = level.level;
-  button.querySelector('b').textContent = level.level;
-  button.querySelector('span').textContent = level.name;
-  button.title = level.description;
+function elementsBy(name) {
+  const elements = [...document.querySelectorAll(`[data-${name}]`)];
+  return Object.fromEntries(elements.map((element) => [element.dataset[name], element]));
+}
+
+function makeButton(label, className, act) {
+  const button = Object.assign(document.createElement('button'), { type: 'button', className });
+  button.textContent = label;
+  button.addEventListener('click', act);
   return button;
 }
 
-function toDefinition(level) {
-  const row = document.createElement('div');
-  const term = document.createElement('dt');
-  const text = document.createElement('dd');
-  term.textContent = `${level.level} ${level.name}`;
-  text.textContent = level.description;
-  row.append(term, text);
-  return row;
+/** A copy of the template with a level's facts in it. */
+function fill(template, level) {
+  const copy = template.content.firstElementChild.cloneNode(true);
+  copy.dataset.level = level.level;
+  copy.title = level.description;
+  for (const gap of copy.querySelectorAll('[data-fact]')) gap.textContent = level[gap.dataset.fact];
+  return copy;
 }
