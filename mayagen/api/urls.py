@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, include, path
 
 from mayagen.api.views import DocsView, RootView, SchemaView
@@ -12,14 +10,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RootView.as_view(), name="api-root"),
     path("schema/", SchemaView.as_view(), name="api-schema"),
     path("docs/", DocsView.as_view(), name="api-docs"),
-    *(
-        path("", include(module))
-        for module in (
-            "accounts.api.urls",
-            "prompts.api.urls",
-            "generations.api.urls",
-            "evaluations.api.urls",
-        )
-        if find_spec(module)
-    ),
+    path("", include("accounts.api.urls")),
+    path("", include("prompts.api.urls")),
+    path("", include("generations.api.urls")),
+    path("", include("evaluations.api.urls")),
 ]
