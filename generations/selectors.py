@@ -9,7 +9,21 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import Case, Count, DecimalField, F, Max, Min, Q, Sum, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    DecimalField,
+    F,
+    Max,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
 from django.db.models.functions import Coalesce
 
 from accounts.models import User
@@ -17,13 +31,16 @@ from generations.choices import FINAL_STATUSES, ErrorCode, Source, Status
 from generations.models import (
     DatasetItem,
     DatasetItemImage,
+    DatasetVersion,
     Generation,
     InputImage,
     OutputImage,
+    Run,
     StoredImage,
 )
 from generations.providers.base import ERROR_FACTS
 from generations.providers.base import ErrorCode as ProviderErrorCode
+from generations.querysets import DatasetQuerySet, GenerationQuerySet
 
 THROUGHPUT_WINDOW: Final = timedelta(minutes=2)
 _MONEY: Final = DecimalField(max_digits=16, decimal_places=6)
@@ -178,3 +195,43 @@ def get_visible_image(*, actor: User, image_id: uuid.UUID) -> StoredImage | None
         return given
     items = DatasetItem.objects.visible_to(actor)
     return DatasetItemImage.objects.filter(pk=image_id, item__in=items).first()
+
+
+def attach_counts(runs: Sequence[Run]) -> None:
+    """Give each run its `counts`, the number of its generations by status; one query for all."""
+    found = {run.pk: dict.fromkeys(Status.values, 0) for run in runs}
+    rows = (
+        Generation.objects.current()
+        .filter(run__in=found)
+        .values_list("run", "status")
+        .annotate(count=Count("pk"))
+        .order_by()
+    )
+    for run_id, status, count in rows:
+        found[run_id][status] = count
+    for run in runs:
+        run.counts = found[run.pk]  # type: ignore[attr-defined]
+
+
+def with_overview(datasets: DatasetQuerySet) -> DatasetQuerySet:
+    """Return the datasets with `newest_version_id`, `newest_number` and `n_items` of that version."""
+    newest = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by("-number")
+    items = (
+        DatasetItem.objects.filter(dataset_version=OuterRef("newest_version_id"))
+        .order_by()
+        .values("dataset_version")
+        .annotate(n=Count("pk"))
+        .values("n")
+    )
+    return datasets.annotate(
+        newest_version_id=Subquery(newest.values("pk")[:1]),
+        newest_number=Subquery(newest.values("number")[:1]),
+    ).annotate(n_items=Coalesce(Subquery(items), 0))
+
+
+def with_images(generations: GenerationQuerySet) -> GenerationQuerySet:
+    """Return the generations with version, prompt, model, inputs and outputs, in three queries."""
+    return generations.select_related("prompt_version__prompt", "image_model").prefetch_related(
+        Prefetch("inputs", InputImage.objects.order_by("position")),
+        Prefetch("outputs", OutputImage.objects.order_by("position")),
+    )

@@ -23,6 +23,7 @@ from generations.services.dataset_rows import (
 )
 from generations.services.images import MAX_FILES, InputFiles, UploadedInput, stored_while_written
 from mayagen.common.errors import ConflictError, DomainError, NotFoundError
+from prompts.services.checking import check_row
 
 MAX_NAME_LENGTH: Final = 255
 MAX_SLUG_LENGTH: Final = 80
@@ -80,6 +81,7 @@ def create_dataset(
     require(actor, "generations.add_dataset")
     _check_texts(name=name, slug=slug, note=note)
     dataset = Dataset(name=name.strip(), slug=slug, description=description.strip(), created_by=actor)
+    check_row(dataset, {"name", "description"})
     if slug:
         _check_slug_free(dataset)
     else:
@@ -170,6 +172,7 @@ def change_dataset(
     current.name = name.strip()
     current.slug = current.slug if slug is None else slug
     current.description = current.description if description is None else description.strip()
+    check_row(current, {"name", "description"})
     if current.slug != before["slug"]:
         _check_slug_free(current)
     current.save(update_fields=["name", "slug", "description"])

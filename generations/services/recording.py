@@ -34,6 +34,7 @@ from mayagen.common.errors import ConflictError, DomainError
 from prompts.models import PromptVersion
 from prompts.rendering import MAX_RENDERED_LENGTH, check_variables, render
 from prompts.services import freeze_versions
+from prompts.services.checking import check_object, check_row
 
 # Work made elsewhere waits for its images, and is never due for the engine.
 NEVER_DUE: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -119,6 +120,9 @@ def _check(generation: Generation) -> None:
         fields["cost_usd"] = [f"A cost runs from 0 to below {MAX_COST_USD:,} USD."]
     if fields:
         raise RecordingInvalidError(fields=fields)
+    check_row(generation, {"rendered_prompt", "brief", "case_key"})
+    check_object("variables", generation.variables)
+    check_object("parameters", generation.parameters)
 
 
 def _make_case(item: DatasetItem | None, key: str, variables: Mapping[str, Any] | None, brief: str) -> Case:

@@ -32,6 +32,7 @@ from generations.waking import wake_engine
 from mayagen.common.errors import ConflictError, DomainError
 from prompts.models import PromptVersion
 from prompts.services import freeze_versions
+from prompts.services.checking import check_row
 
 MAX_GENERATIONS: Final = 100_000
 MAX_REPEATS: Final = 100
@@ -199,6 +200,7 @@ def _check_run(run: Run, version_ids: Sequence[uuid.UUID]) -> None:
         fields["brief"] = [f"The brief has at most {MAX_BRIEF_LENGTH:,} characters."]
     if run.dataset_version_id and (run.variables or run.brief):
         fields["variables"] = ["A run over a dataset takes variables and briefs from its items."]
+    check_row(run, {"name", "note", "brief"} - fields.keys())
     if fields:
         sentences = [sentence for part in fields.values() for sentence in part]
         raise RunInvalidError(" ".join(sentences), fields=fields)
