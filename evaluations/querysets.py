@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db.models import Exists, OuterRef, QuerySet
 
@@ -31,7 +31,7 @@ class ReviewQueueQuerySet(SoftDeleteQuerySet["ReviewQueue"]):
         """Keep the active queues in which the actor may rate."""
         if not can(actor, "evaluations.review"):
             return self.none()
-        members = QuerySet(self.model.evaluators.through).filter(reviewqueue=OuterRef("pk"))
+        members: QuerySet[Any] = QuerySet(self.model.evaluators.through).filter(reviewqueue=OuterRef("pk"))
         is_member = ~Exists(members) | Exists(members.filter(user=actor.pk))
         return self.alive().filter(is_member, is_active=True)
 

@@ -26,7 +26,7 @@ from evaluations.assignment.items import (
     to_parameter,
 )
 from evaluations.assignment.leasing import after
-from evaluations.assignment.strategies import count_to_claim
+from evaluations.assignment.strategies import count_to_claim, is_tail
 from evaluations.choices import KEEPS_ITEM_FROM_RETURNING, AssignmentState
 from evaluations.models import Assignment, QueueItem, ReviewQueue, Scale
 from mayagen.common.ids import random_id, uuid7
@@ -48,6 +48,14 @@ class Opening:
     n_due: int
     n_raters: int
     position: tuple[int, int]
+
+    def count_new(self, n_wanted: int) -> int:
+        """Return how many items to claim for who wants so many in all."""
+        return count_to_claim(n_wanted=n_wanted, n_held=self.n_held, n_due=self.n_due, n_raters=self.n_raters)
+
+    def is_tail(self, n_wanted: int) -> bool:
+        """Return whether the queue runs short of items."""
+        return is_tail(n_wanted=n_wanted, n_due=self.n_due, n_raters=self.n_raters)
 
 
 # Counted no further than the tail can reach.
@@ -143,9 +151,7 @@ def claim(
         n_wanted: Leases wanted in all.
         position: New items come from behind this place in the queue.
     """
-    n_new = count_to_claim(
-        n_wanted=n_wanted, n_held=opening.n_held, n_due=opening.n_due, n_raters=opening.n_raters
-    )
+    n_new = opening.count_new(n_wanted)
     verb = _claim_by_one_statement if connection.vendor == "postgresql" else _claim_in_order
     return verb(evaluator_id=evaluator_id, opening=opening, n_wanted=n_wanted, n_new=n_new, position=position)
 

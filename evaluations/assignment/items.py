@@ -254,6 +254,6 @@ def _to_uuid(value: uuid.UUID | str) -> uuid.UUID:
 
 
 def _to_time(value: datetime | str) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    """Return an aware time; SQLite knows no zones, and gives text where a column is computed."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -22,9 +22,15 @@ def count_to_claim(*, n_wanted: int, n_held: int, n_due: int, n_raters: int) -> 
         n_due: Items of the queue with an open place; may be capped at `n_raters` × `n_wanted` or above.
         n_raters: People who hold something in the queue, this one included.
     """
-    is_tail = n_due < n_raters * n_wanted
-    most_held = min(n_wanted, 2 if n_held else 1) if is_tail else n_wanted
+    most_held = n_wanted
+    if is_tail(n_wanted=n_wanted, n_due=n_due, n_raters=n_raters):
+        most_held = min(n_wanted, 2 if n_held else 1)
     return max(0, most_held - n_held)
+
+
+def is_tail(*, n_wanted: int, n_due: int, n_raters: int) -> bool:
+    """Return whether fewer items are due than raters × prefetch."""
+    return n_due < n_raters * n_wanted
 
 
 def find_exclusion_reason(*, is_blind: bool, is_admin: bool, is_author: bool) -> str:

@@ -47,7 +47,7 @@ class RandomKey(Func):
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Do it with SQLite's 64-bit random integer."""
-        return self.as_sql(compiler, connection, template="abs(random() % 2147483647)", **context)
+        return self.as_sql(compiler, connection, template="(random() & 2147483647)", **context)
 
 
 def list_matching_outputs(queue: ReviewQueue) -> QuerySet[OutputImage]:

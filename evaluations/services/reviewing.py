@@ -104,11 +104,8 @@ def take_next_items(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> NextI
     items = claiming.claim(
         evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, position=opening.position
     )
-    is_tail = opening.n_due < opening.n_raters * n_wanted
-    if len(items) < n_wanted and (is_tail or opening.position != claiming.START):
-        if is_tail:
-            syncing.sync(ReviewQueue.objects.get(pk=queue_id))
-            leasing.expire_leases(queue_id=queue_id)
+    is_short = len(items) < min(n_wanted, opening.n_held + opening.count_new(n_wanted))
+    if (opening.is_tail(n_wanted) and _refill(queue_id)) or is_short:
         opening = _open(actor, queue_id, n_wanted)
         items = claiming.claim(
             evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, position=claiming.START
@@ -263,6 +260,12 @@ def _open(actor: User, queue_id: uuid.UUID, n_wanted: int) -> claiming.Opening:
     if opening is None:
         raise _refuse(actor, queue_id)
     return opening
+
+
+def _refill(queue_id: uuid.UUID) -> bool:
+    """Pull new outputs and open the places of lapsed leases; return whether there is anything new."""
+    n_pulled = syncing.sync(ReviewQueue.objects.get(pk=queue_id))
+    return bool(leasing.expire_leases(queue_id=queue_id) or n_pulled)
 
 
 def _refuse(actor: User, queue_id: uuid.UUID) -> DomainError:
