@@ -39,10 +39,9 @@ class AccountAdapter(DefaultAccountAdapter):
             ValidationError: Too many wrong passwords, or the account is deactivated. The seconds to wait
                 are then in `request.sign_in_wait_seconds`.
         """
-        email = str(credentials.get("email") or "")
-        if not email.isascii():  # A look-alike letter never matches, nor does one that lower() turns ASCII.
-            return None
-        attempt = sign_in_limits.begin_attempt(email=email, address=get_client_address(request))
+        attempt = sign_in_limits.begin_attempt(
+            email=str(credentials.get("email", "")), address=get_client_address(request)
+        )
         if attempt.wait_seconds:
             request.sign_in_wait_seconds = attempt.wait_seconds  # type: ignore[attr-defined]
             raise self.validation_error("too_many_login_attempts")

@@ -68,4 +68,5 @@ def _get_wait(key: str, tolerance: timedelta) -> float | None:
     if row is None:
         return None
     arrival_at, now = row
-    return max((arrival_at - tolerance - now).total_seconds(), _SHORTEST_WAIT_SECONDS)
+    wait: timedelta = arrival_at - tolerance - now
+    return max(wait.total_seconds(), _SHORTEST_WAIT_SECONDS)

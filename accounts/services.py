@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from allauth.account import app_settings as account_settings
+from allauth.account.utils import user_pk_to_url_str
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -157,9 +159,12 @@ def set_name(*, actor: User, user: User, name: str) -> User:
     """
     if actor.pk != user.pk:
         require(actor, "accounts.change_user")
-    before, name = user.name, name.strip()
-    if before != name and User.objects.filter(pk=user.pk).update(name=name):
-        user.name = name
+    name = name.strip()
+    # A form has set the new name on the object already, so the old one is the database's.
+    before = User.objects.get_queryset().select_for_update().values_list("name", flat=True).get(pk=user.pk)
+    user.name = name
+    if before != name:
+        User.objects.filter(pk=user.pk).update(name=name)
         audit.record(actor=actor, verb="set_name", target=user, before={"name": before}, after={"name": name})
     return user
 
@@ -179,9 +184,23 @@ def set_own_password(*, actor: User, password: str) -> User:
 
 
 @transaction.atomic
+def make_password_key(*, actor: User, user: User) -> tuple[str, str]:
+    """Return the two parts of a link by which whoever has it sets the person's password, once.
+
+    Raises:
+        PermissionDeniedError: The actor may not change people, or not this one.
+    """
+    require(actor, "accounts.change_user")
+    _require_grantable(actor, _get_role(user))
+    key: str = account_settings.PASSWORD_RESET_TOKEN_GENERATOR().make_token(user)
+    audit.record(actor=actor, verb="make_password_key", target=user)
+    return user_pk_to_url_str(user), key
+
+
+@transaction.atomic
 def _create_user(*, actor: User | None, email: str, role: str, name: str, password: str | None) -> User:
+    _validate_email(email.strip())
     email = email.strip().lower()
-    _validate_email(email)
     if password is not None:
         _validate_password(password, User(email=email, name=name))
     try:
@@ -225,7 +244,7 @@ def _validate_email(email: str) -> None:
         validate_email(email)
     except ValidationError as error:
         raise EmailInvalidError(fields={"email": [EmailInvalidError.sentence]}) from error
-    # A look-alike letter of another alphabet would let two people seem to be one.
+    # A letter of another alphabet would let two people seem to be one; some become plain in lower case.
     if not email.isascii():
         raise EmailInvalidError(fields={"email": [EmailInvalidError.sentence]})
 

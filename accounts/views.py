@@ -52,6 +52,6 @@ class PasswordResetFromKeyView(allauth_views.PasswordResetFromKeyView):
     def dispatch(self, request: HttpRequest, uidb36: str, key: str, **kwargs: Any) -> HttpResponseBase:
         """Serve the form; answer 400 for a link that is used, old or made up."""
         response = super().dispatch(request, uidb36, key, **kwargs)
-        if self.reset_user is None:
+        if response.status_code == HTTPStatus.OK and self.reset_user is None:
             response.status_code = HTTPStatus.BAD_REQUEST
         return response

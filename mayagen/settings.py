@@ -136,7 +136,10 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[MayaGen] "
-ACCOUNT_FORMS = {"reset_password": "accounts.forms.ResetPasswordForm"}
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.LoginForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+}
 # The product limits failed sign-ins itself, by account and address together (accounts.sign_in_limits):
 # allauth's limit by account alone lets anybody lock the owner out.
 ACCOUNT_RATE_LIMITS = False

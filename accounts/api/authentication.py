@@ -25,7 +25,7 @@ class BrowserSessionAuthentication(SessionAuthentication):
     """The session of the pages; anything but reading needs the CSRF token."""
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Describes the bearer token in the schema."""
 
     target_class = TokenAuthentication
@@ -37,7 +37,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
-class BrowserSessionScheme(OpenApiAuthenticationExtension):
+class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Describes the session cookie in the schema."""
 
     target_class = BrowserSessionAuthentication

@@ -37,6 +37,7 @@ class _PasswordLoginView(LoginView):
     input_class = _PasswordInput
 
 
+_WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
 _sign_in = _PasswordLoginView.as_api_view(client=Client.APP)
 
 
@@ -61,13 +62,16 @@ class TokenView(_DoorView):
         http_request.body  # noqa: B018 - kept by Django once read, so that allauth can read it again
         form = serializers.SignInSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        # Some letters of other alphabets become plain ones in lower case; they match nobody.
+        if not form.validated_data["email"].isascii():
+            raise AuthenticationFailed(_WRONG_CREDENTIALS)
         answer = _sign_in(http_request)
         wait_seconds = getattr(http_request, "sign_in_wait_seconds", 0.0)
         if wait_seconds:
             raise Throttled(wait=wait_seconds, detail="Too many failed sign-ins.")
         if answer.status_code != status.HTTP_200_OK:
-            raise AuthenticationFailed("The e-mail address or the password is wrong.")
-        meta = json.loads(answer.content)["meta"]
+            raise AuthenticationFailed(_WRONG_CREDENTIALS)
+        meta = json.loads(b"".join(answer))["meta"]
         return _give_tokens(meta["access_token"], meta["refresh_token"])
 
     @extend_schema(request=None, responses={204: None})

@@ -143,7 +143,7 @@ def test_an_upload_is_still_whole_when_the_verb_reads_it(admin: User) -> None:
     request = Request(django_request, parsers=[MultiPartParser()])
     request.user = admin
 
-    answer = answer_once(request, lambda: (201, request.data["file"].read().decode()))
+    answer = answer_once(request, lambda: (201, request.FILES["file"].read().decode()))
 
     assert answer.data == "bytes"
 
