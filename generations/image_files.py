@@ -57,10 +57,10 @@ class StoredFiles:
     def of(cls, image: StoredImage) -> StoredFiles:
         """Return what a row holds, so that another row can share its stored files."""
         return cls(
-            file=image.file.name,
-            thumbnail=image.thumbnail.name,
-            small_thumbnail=image.small_thumbnail.name,
-            blind=image.blind.name,
+            file=str(image.file),
+            thumbnail=str(image.thumbnail),
+            small_thumbnail=str(image.small_thumbnail),
+            blind=str(image.blind),
             width_px=image.width_px,
             height_px=image.height_px,
             size_bytes=image.size_bytes,

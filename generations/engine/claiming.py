@@ -108,7 +108,7 @@ def _list_inputs(generation_ids: list[uuid.UUID]) -> Mapping[uuid.UUID, tuple[St
     found: defaultdict[uuid.UUID, tuple[StoredInput, ...]] = defaultdict(tuple)
     images = InputImage.objects.filter(generation_id__in=generation_ids).order_by("generation_id", "position")
     for image in images:
-        found[image.generation_id] += (StoredInput(image.role, image.file.name, image.mime_type),)
+        found[image.generation_id] += (StoredInput(image.role, str(image.file), image.mime_type),)
     return found
 
 

@@ -236,7 +236,7 @@ class _Drain:
     async def _prepare(self, image: OutputImage) -> None:
         """Make the copies of a stored output; what fails here is found again by the sweep."""
         try:
-            copies = await self._workshop.make_copies(image.file.name)
+            copies = await self._workshop.make_copies(str(image.file))
             if not await self._writer.write(Prepared(image.pk, copies)):
                 await asyncio.to_thread(discard_files, copies.list_names())
         except (MediaError, OSError, DatabaseError):

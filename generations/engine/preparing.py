@@ -24,7 +24,7 @@ def prepare_forgotten() -> int:
     n_prepared = 0
     for image in forgotten[:BATCH_SIZE]:
         try:
-            copies = store_copies(image.file.name)
+            copies = store_copies(str(image.file))
         except (MediaError, OSError):
             logger.exception("the copies of output %s could not be made", image.pk)
             continue

@@ -127,7 +127,7 @@ def _prepare(address: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
 def _find_cluster(supervisor_pid: int) -> int:
     """Return the process id of the task cluster that the supervisor started."""
     children = psutil.Process(supervisor_pid).children()
-    return next(child.pid for child in children if "qcluster" in child.cmdline())
+    return int(next(child.pid for child in children if "qcluster" in child.cmdline()))
 
 
 def _is_cluster_ready() -> bool:

@@ -38,7 +38,7 @@ def test_a_due_generation_completes_with_its_image_on_disk(server: OpenAIServer,
     assert generation.finished_at is not None
     assert generation.duration_ms is not None
     assert generation.cost_usd == Decimal("0.04")
-    assert default_storage.size(output.file.name) == output.size_bytes
+    assert default_storage.size(str(output.file)) == output.size_bytes
     assert (output.width_px, output.height_px, output.mime_type) == (512, 512, "image/png")
     assert len(output.sha256) == 64
 
@@ -50,7 +50,7 @@ def test_the_copies_of_an_output_are_made_in_the_same_drain(server: OpenAIServer
 
     output = generation.outputs.get()
     for copy in (output.thumbnail, output.small_thumbnail, output.blind):
-        assert default_storage.exists(copy.name)
+        assert default_storage.exists(str(copy))
 
 
 def test_each_call_has_an_attempt_with_its_own_idempotency_key(server: OpenAIServer, settings: Any) -> None:
