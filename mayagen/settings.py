@@ -259,6 +259,8 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.uses_https
 SECURE_SSL_REDIRECT = ENV.uses_https
+# Probes come by plain HTTP from inside.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if ENV.uses_https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = ENV.uses_https
 SECURE_HSTS_PRELOAD = ENV.uses_https
