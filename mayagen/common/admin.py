@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -48,6 +48,12 @@ class ClosedChangeList(ChangeList):
         if set(result[2]) - (hierarchy if self.date_hierarchy else set()):
             raise ListRefusedError
         return result
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if self.full_result_count is None and not self.query and not self.has_active_filters:
+            # Nothing is filtered, so nothing more is to be shown.
+            self.full_result_count = self.result_count
 
 
 class RefusableFormMixin:
@@ -113,7 +119,7 @@ class ProductModelAdmin(ModelAdmin):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     empty_value_display = "–"
-    ordering = ("-id",)
+    ordering: ClassVar[Any] = ("-id",)
     list_filter_submit = False
     warn_unsaved_form = True
 
@@ -198,7 +204,7 @@ class ProductModelAdmin(ModelAdmin):
         self,
         request: HttpRequest,
         obj: Any = None,
-        change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        change: bool = False,
         **kwargs: Any,
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, change=change, **kwargs)
@@ -212,7 +218,7 @@ class ProductModelAdmin(ModelAdmin):
         request: HttpRequest,
         obj: Any,
         form: forms.ModelForm,
-        change: bool,  # noqa: FBT001 - Django's signature
+        change: bool,
     ) -> None:
         saved = self.save_by_service(request, form, obj if change else None)
         # Django goes on with its own object: messages and the next address name what the verb made.
@@ -285,6 +291,7 @@ class ProductModelAdmin(ModelAdmin):
         title: str,
         sentence: str,
         button: str,
+        is_dangerous: bool = False,
         verb: Callable[[], object],
         done: str,
         back: str,
@@ -296,6 +303,7 @@ class ProductModelAdmin(ModelAdmin):
             title: The question's heading.
             sentence: What will happen.
             button: The label of the button that does it.
+            is_dangerous: Show the button in red.
             verb: Does it.
             done: The sentence shown afterwards.
             back: The address to go to.
@@ -314,6 +322,7 @@ class ProductModelAdmin(ModelAdmin):
             "title": title,
             "sentence": sentence,
             "button": button,
+            "variant": "danger" if is_dangerous else "primary",
             "back": back,
         }
         return TemplateResponse(request, "admin/confirm.html", context)
@@ -345,6 +354,13 @@ class SoftDeleteModelAdmin(ProductModelAdmin):
         """Return whether the user's role may hide and bring back these rows."""
         return ModelAdmin.has_delete_permission(self, request)
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        is_picker = request.path.endswith("/autocomplete/")
+        rows = queryset.filter(deleted_at__isnull=True) if is_picker else queryset
+        return super().get_search_results(request, rows, search_term)
+
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_restore"
         view = self.admin_site.admin_view(self.restore_view)
@@ -360,6 +376,7 @@ class SoftDeleteModelAdmin(ProductModelAdmin):
             sentence=f"“{target}” will leave the lists and can't be used for anything new. What was made"
             " with it stays, and it can be restored.",
             button="Delete",
+            is_dangerous=True,
             verb=lambda: self.soft_delete(request, target),
             done=f"The {self.opts.verbose_name} “{target}” was deleted. It can be restored.",
             back=self.url_of("change", target.pk),

@@ -1,0 +1,7 @@
+"""The admin's pages of prompts, versions, labels and image models."""
+
+from prompts.admin.image_models import ImageModelAdmin
+from prompts.admin.prompts import PromptAdmin
+from prompts.admin.versions import PromptVersionAdmin
+
+__all__ = ["ImageModelAdmin", "PromptAdmin", "PromptVersionAdmin"]

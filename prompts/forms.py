@@ -1,0 +1,231 @@
+"""Forms of the admin's prompt pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from prompts.choices import Provider
+from prompts.models import ImageModel, Prompt, PromptVersion
+
+_JSON_SENTENCE = 'This is not a JSON object. Write it like {{"style": "waves"}}. {fault}'
+
+
+class TagsField(forms.CharField):
+    """Tags with commas between them."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a list as text."""
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the list of what was typed."""
+        text = super().to_python(value) or ""
+        return [tag.strip() for tag in text.split(",") if tag.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as text."""
+        return bool(super().has_changed(self.prepare_value(initial), data))
+
+    def run_validators(self, value: Any) -> None:
+        """Check the text's own rules; the verb checks the tags."""
+        super().run_validators(", ".join(value))
+
+
+class JSONObjectField(forms.JSONField):
+    """A JSON object, shown with its parts on lines of their own; nothing is an empty one."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show indented what is not just the text that was typed."""
+        if isinstance(value, str):
+            return value
+        return json.dumps(value, indent=2, ensure_ascii=False) if value else "{}"
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Keep the typed text as it is."""
+        return initial if self.disabled else data
+
+    def to_python(self, value: Any) -> Any:
+        """Return the object.
+
+        Raises:
+            ValidationError: The text is something else.
+        """
+        if value is None or not str(value).strip():
+            return {}
+        try:
+            parsed = json.loads(value, object_pairs_hook=_build_object, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            fault = f"At line {error.lineno}, column {error.colno}: {error.msg}."
+            raise ValidationError(_JSON_SENTENCE.format(fault=fault)) from None
+        except (ValueError, RecursionError) as error:
+            fault = (
+                str(error) if isinstance(error, _RefusedValueError) else "A value is too long or too deep."
+            )
+            raise ValidationError(_JSON_SENTENCE.format(fault=fault)) from None
+        if not isinstance(parsed, dict):
+            raise ValidationError(_JSON_SENTENCE.format(fault="It must start with { and end with }."))
+        return parsed
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare what the texts mean."""
+        try:
+            return bool(self.to_python(data) != (initial or {}))
+        except ValidationError:
+            return True
+
+
+class _RefusedValueError(ValueError):
+    """JSON that Python would read although it means nothing certain."""
+
+
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        raise _RefusedValueError("A name stands twice in one object.")
+    return built
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _RefusedValueError(f"{name} is no JSON.")
+
+
+class PromptForm(forms.ModelForm):
+    """A prompt."""
+
+    tags = TagsField(required=False, help_text="Separated by commas.")
+
+    class Meta:
+        model = Prompt
+        fields = ("name", "slug", "description", "tags")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "description" in self.fields:
+            self.fields["description"].widget.attrs["rows"] = 3
+        if "slug" in self.fields:
+            self.fields["slug"].required = False
+            self.fields["slug"].help_text = "Used in addresses and the API; made from the name if left empty."
+
+
+class VersionForm(forms.ModelForm):
+    """A version: a new one, or one whose change is saved in place or as a new one."""
+
+    parent = forms.ModelChoiceField(
+        queryset=PromptVersion.objects.all(), required=False, widget=forms.HiddenInput
+    )
+    parameters = JSONObjectField(required=False, help_text="What the image model is told besides, as JSON.")
+
+    class Meta:
+        model = PromptVersion
+        fields = (
+            "prompt",
+            "parent",
+            "user_prompt",
+            "system_prompt",
+            "negative_prompt",
+            "change_note",
+            "image_model",
+            "aspect_ratio",
+            "resolution_px",
+            "n_outputs",
+            "temperature",
+            "parameters",
+        )
+        help_texts = {
+            "user_prompt": "Variables stand between braces, such as {subject}; {{ and }} are plain braces.",
+            "change_note": "What is different from the version before, and why.",
+            "n_outputs": "How many images one request makes.",
+            "temperature": "0 to 2, for models that take one.",
+        }
+        labels = {"resolution_px": "Resolution", "n_outputs": "Images"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in {"system_prompt", "negative_prompt", "parameters"} & self.fields.keys():
+            self.fields[name].widget.attrs["rows"] = 4
+        if "image_model" in self.fields:
+            models = ImageModel.objects.active()
+            if self.instance.image_model_id:
+                models = ImageModel.objects.filter(pk=self.instance.image_model_id) | models
+            self.fields["image_model"].queryset = models.order_by("name", "id")  # type: ignore[attr-defined]
+        if self.instance.is_used:
+            # What is saved is a new version, with a note of its own.
+            self.initial["change_note"] = ""
+        if "prompt" in self.fields:
+            prompts = Prompt.objects.alive().order_by("name", "id")
+            self.fields["prompt"].queryset = prompts  # type: ignore[attr-defined]
+
+
+class ImageModelForm(forms.ModelForm):
+    """A catalogue entry."""
+
+    provider = forms.ChoiceField(
+        choices=Provider.choices, widget=UnfoldAdminSelectWidget, help_text="The adapter that speaks to it."
+    )
+    # A name inside a network, such as http://sd-webui:7860, is an address too; the verb checks it.
+    base_url = forms.CharField(
+        required=False,
+        max_length=300,
+        label="Base URL",
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Address of the API; the provider's own when empty.",
+    )
+    provider_options = JSONObjectField(required=False, help_text="Settings of the adapter, never keys.")
+    parameters_schema = JSONObjectField(
+        required=False, help_text="JSON Schema of the parameters that a version may set."
+    )
+    default_parameters = JSONObjectField(
+        required=False, help_text="Taken where a version does not set a parameter."
+    )
+
+    class Meta:
+        model = ImageModel
+        fields = (
+            "name",
+            "slug",
+            "description",
+            "kind",
+            "provider",
+            "endpoint",
+            "base_url",
+            "credential_name",
+            "provider_options",
+            "parameters_schema",
+            "default_parameters",
+            "max_outputs",
+            "max_inputs",
+            "price_usd",
+            "is_free",
+            "max_in_flight",
+            "rate_per_minute",
+            "timeout_seconds",
+            "max_attempts",
+            "repeats_unknown",
+            "is_active",
+        )
+        labels = {
+            "price_usd": "Price (USD)",
+            "max_in_flight": "Requests at once",
+            "repeats_unknown": "Repeat unknown outcomes",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in {"description", "provider_options", "default_parameters"} & self.fields.keys():
+            self.fields[name].widget.attrs["rows"] = 4
+        if "slug" in self.fields:
+            self.fields["slug"].required = False
+            self.fields["slug"].help_text = "Used in the API; made from the name if left empty."
