@@ -30,6 +30,7 @@ BY_ACCOUNT: Final = Limit("sign-in-account", rate_per_minute=1, burst=30)
 # Under attack from many addresses each of them gets this little, the owner's own clean one included.
 BY_ACCOUNT_AND_ADDRESS_UNDER_ATTACK: Final = Limit("sign-in-attacked", rate_per_minute=0.2, burst=3)
 
+CHANGE_BY_ACCOUNT: Final = Limit("password-change", rate_per_minute=1, burst=5)
 RESET_BY_ADDRESS: Final = Limit("reset-address", rate_per_minute=2, burst=10)
 RESET_BY_ACCOUNT: Final = Limit("reset-account", rate_per_minute=0.2, burst=3)
 
@@ -57,6 +58,13 @@ def begin_attempt(*, email: str, address: str | None) -> Attempt:
         if wait := _take(by_account, limit):
             return Attempt(wait)
     return Attempt(0.0, ((by_address, BY_ADDRESS), (by_both, BY_ACCOUNT_AND_ADDRESS), (by_account, limit)))
+
+
+def begin_change(*, user_id: str) -> Attempt:
+    """Count one try at the old password, by who is signed in already."""
+    key = _key(CHANGE_BY_ACCOUNT, user_id)
+    wait = _take(key, CHANGE_BY_ACCOUNT)
+    return Attempt(wait) if wait else Attempt(0.0, ((key, CHANGE_BY_ACCOUNT),))
 
 
 def forgive_attempt(attempt: Attempt) -> None:

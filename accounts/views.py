@@ -32,6 +32,22 @@ class LoginView(allauth_views.LoginView):
         return refuse_for_now(response, wait_seconds) if wait_seconds else response
 
 
+class PasswordChangeView(allauth_views.PasswordChangeView):
+    """Changes one's own password; who found an open browser gets few guesses at the old one."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Look at the old password, if there were not too many wrong ones."""
+        attempt = sign_in_limits.begin_change(user_id=str(request.user.pk))
+        if attempt.wait_seconds:
+            form: Form = self.get_form()  # type: ignore[no-untyped-call]
+            form.add_error(None, "Too many wrong passwords. Try again later.")
+            return refuse_for_now(self.form_invalid(form), attempt.wait_seconds)
+        response: HttpResponse = super().post(request, *args, **kwargs)
+        if response.status_code == HTTPStatus.FOUND:
+            sign_in_limits.forgive_attempt(attempt)
+        return response
+
+
 class PasswordResetView(allauth_views.PasswordResetView):
     """Asks for a mail with a link to a new password."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db.models import F
@@ -102,3 +106,37 @@ def test_full_buckets_are_purged_and_others_kept() -> None:
 
     assert purge_buckets() == 1
     assert list(RateBucket.objects.values_list("key", flat=True)) == ["empty"]
+
+
+ON_A_SQLITE_FILE = """
+import django
+django.setup()
+from django.db import connection
+from accounts.models import RateBucket
+from accounts.rate_limits import take
+from tests.accounts.threads import run_at_once
+with connection.schema_editor() as editor:
+    editor.create_model(RateBucket)
+waits = run_at_once(8, lambda _index: [take("k", rate_per_minute=1, burst=10) for _ in range(5)])
+print(sum(wait == 0.0 for some in waits for wait in some))
+"""
+
+
+def test_on_a_sqlite_file_a_bucket_never_grants_more_than_its_burst_either(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'buckets.sqlite3'}",
+        "DJANGO_SETTINGS_MODULE": "mayagen.settings",
+        "MAYAGEN_DATA_DIR": str(tmp_path),
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_SQLITE_FILE],
+        env=environment,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("10", "")
