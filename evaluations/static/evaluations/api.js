@@ -1,16 +1,16 @@
-/** A request that was refused (`status` from 400), or that got no answer at all (`status` 0). */
+/** A request that was refused, or that got no answer at all (`status` 0). */
 export class ApiError extends Error {
   constructor(status, code, sentence, retryAfterMs = 0) {
     super(sentence);
     Object.assign(this, { status, code, retryAfterMs });
   }
 
-  /** True when the same request may succeed later without anybody changing it. */
+  /** The same request may succeed later. */
   get isTransient() {
     return this.status === 0 || this.status >= 500 || [408, 425, 429].includes(this.status);
   }
 
-  /** True when the request waits for this person to sign in again. */
+  /** It waits for this person to sign in again. */
   get isSignedOut() {
     return this.code === 'signed-out' || this.code === 'other-person';
   }
@@ -18,14 +18,13 @@ export class ApiError extends Error {
 
 const TIMEOUT_MS = 30_000;
 
-/** The JSON API under one root, with the session's cookie and a CSRF token that renews itself. */
+/** The JSON API, with the session's cookie and a CSRF token that renews itself. */
 export class Api {
   /** @param {{apiRoot: string, csrfToken: string, person: string}} options */
   constructor({ apiRoot, csrfToken, person }) {
     Object.assign(this, { root: new URL(apiRoot, location.href), csrfToken, person });
   }
 
-  /** @param {string} path relative to the root, or absolute on this host */
   get(path) {
     return this.#call(path);
   }
@@ -39,13 +38,13 @@ export class Api {
     const url = new URL(path, this.root);
     let response = await this.#fetch(url, options);
     if (response.status === 401 || response.status === 403) {
-      // Signing in again, in another tab, changes the CSRF token: ask the page for the new one, once.
+      // Signing in again, in another tab, changes the CSRF token: the page has the new one.
       await this.#renewToken();
       response = await this.#fetch(url, options);
     }
     if (!response.ok) throw await toError(response);
     if (response.status === 204) return null;
-    // A proxy's or a hotel's sign-in page is not our answer, whatever its status says.
+    // A hotel's sign-in page is not our answer, whatever its status says.
     return response.json().catch(() => Promise.reject(noAnswer()));
   }
 

@@ -1,6 +1,6 @@
 /**
- * The evaluator's own items in the order they walk through them: earlier ones from their history,
- * those of this session, and the next ones, claimed and decoded before they are wanted.
+ * The evaluator's own items in the order of their walk: earlier ones from their history, those of this
+ * session, and the next ones, claimed and decoded before they are wanted.
  *
  * @typedef {{level: number, note: string, flagged: boolean, surplus?: boolean}} Rating
  *
@@ -9,9 +9,8 @@
  * @property {string} id
  * @property {'open'|'rated'|'skipped'} state what the evaluator did, sent or not
  * @property {Rating|null} rating likewise
- * @property {boolean} isLapsed the hold on it ran out while it was open
+ * @property {boolean} isLapsed the lease on it ran out while it was open
  * @property {boolean} wasShown
- * @property {number} changedAt
  * @property {'idle'|'loading'|'ready'|'broken'} images
  * @property {HTMLImageElement[]} pictures the output, then the inputs
  */
@@ -38,7 +37,6 @@ export class Items extends EventTarget {
     this.#earlier = `${this.path}/history/`;
   }
 
-  /** @returns {Item|undefined} */
   get current() {
     return this.list[this.index];
   }
@@ -47,7 +45,7 @@ export class Items extends EventTarget {
     return this.list.find((item) => item.id === id);
   }
 
-  /** @returns {Item[]} those we hold leases on, with nothing on its way that would close them */
+  /** @returns {Item[]} leased, with nothing on its way that would change that */
   get held() {
     const pending = this.pendingIds();
     return this.list.filter((item) => isHeld(item) && !pending.includes(item.id));
@@ -88,7 +86,7 @@ export class Items extends EventTarget {
     }
   }
 
-  /** Take over what the server says of an item, unless more is on its way there. */
+  /** Take over what the server says, unless more is on its way there. */
   confirm(assignment) {
     const item = this.find(assignment.id);
     if (!item) return;
@@ -101,7 +99,7 @@ export class Items extends EventTarget {
     Object.assign(item, stateOf(item.assignment));
   }
 
-  /** Somebody else has these now: drop the unseen ones, mark the others. */
+  /** Somebody else has these now: drop the unseen ones. */
   lose(ids) {
     const { current } = this;
     for (const item of this.list) item.isLapsed ||= item.state === 'open' && ids.includes(item.id);
@@ -123,7 +121,6 @@ export class Items extends EventTarget {
     this.index += fresh.length;
   }
 
-  /** Fetch and decode an item's images again from the start. */
   retry(item) {
     release(item);
     this.#decode(item);

@@ -2,20 +2,14 @@
  * What the keyboard means here. Digits go by their place on the keyboard (so AZERTY and the number pad
  * work), letters by what is printed on them (by place where the script is not Latin).
  *
- * @typedef {object} Command
- * @property {'rate'|'clear'|'back'|'forward'|'undo'|'skip'|'note'|'flag'|'zoom'|'peek'|'help'} name
- * @property {number} [level] of `rate`
- * @property {boolean} [stays] of `rate`
+ * @typedef {{name: string, level?: number, stays?: boolean}} Command
  */
 
 const LETTERS = { u: 'undo', s: 'skip', n: 'note', f: 'flag', z: 'zoom', c: 'peek' };
 const NAMED = { ArrowLeft: 'back', ArrowRight: 'forward', Backspace: 'undo', ' ': 'zoom' };
 
-/**
- * @param {KeyboardEvent} event
- * @returns {Command|null} null when the key means nothing here, or belongs to somebody else
- */
-export function commandOf(event) {
+/** @param {KeyboardEvent} event @returns {Command|null} */
+function commandOf(event) {
   if (event.isComposing || event.altKey || event.getModifierState('AltGraph')) return null;
   if (event.ctrlKey || event.metaKey) {
     return letterOf(event) === 'z' && !event.shiftKey ? { name: 'undo' } : null;
@@ -46,7 +40,7 @@ function letterOf(event) {
 
 /**
  * @param {{run: (command: Command) => void, release: () => void, isReady: () => boolean}} options
- *   `release`: the peek key was let go; `isReady`: the image has been seen long enough to be judged
+ *   `release`: the peek key was let go
  */
 export function listenToKeys({ run, release, isReady }) {
   document.addEventListener('keydown', (event) => {

@@ -1,7 +1,7 @@
 /** Keeps the leases of an evaluator at work alive, and gives back what they leave unseen. */
 
 const BEAT_MS = 45_000;
-/** Whoever has not touched the page for this long is away: what they hold lapses and goes to others. */
+/** Whoever has not touched the page for this long is away: their leases lapse. */
 const AWAY_MS = 10 * 60_000;
 
 export class Leases {
@@ -43,7 +43,7 @@ export class Leases {
     this.onLost();
   }
 
-  /** The item on screen and those with a note stay ours for a reload; their leases lapse by themselves. */
+  /** The item on screen and those with a note stay ours for a reload. */
   #giveBack() {
     const { held, current, path } = this.items;
     const unseen = held.filter((item) => item !== current && !this.hasDraft(item));

@@ -1,7 +1,7 @@
 /**
  * What the evaluator did and the server has not confirmed yet: sent in order, one at a time, and kept in
- * localStorage until it is answered, so that neither a dead network nor a closed tab loses a rating.
- * Every entry has a key of its own, so two tabs never overwrite each other's.
+ * localStorage until then, so that neither a dead network nor a closed tab loses a rating. Every entry has
+ * a key of its own, so two tabs never overwrite each other's.
  *
  * @typedef {object} Entry
  * @property {string} key sorts by the time it was added
@@ -9,8 +9,7 @@
  * @property {string} assignment
  * @property {string} queue
  * @property {object} body
- * @property {string} [refusal] the server's sentence, once it said no for good
- * @property {number} [status] likewise
+ * @property {string} [refusal] the server's sentence, once it said no for good; then also `status`
  */
 import { ApiError } from './api.js';
 
@@ -46,7 +45,6 @@ export class Outbox extends EventTarget {
     this.#drain();
   }
 
-  /** Try now, whatever the backoff says. */
   retry() {
     this.#failures = 0;
     this.#drain();
@@ -61,12 +59,12 @@ export class Outbox extends EventTarget {
     this.#drain();
   }
 
-  /** @returns {Entry[]} oldest first */
+  /** @returns {Entry[]} */
   get pending() {
     return this.#read(this.prefix);
   }
 
-  /** @returns {Entry[]} refused for good, and not dismissed by the evaluator yet */
+  /** @returns {Entry[]} what the evaluator has not dismissed yet */
   get refused() {
     return this.#read(this.refusedPrefix);
   }
@@ -75,7 +73,7 @@ export class Outbox extends EventTarget {
     this.#remove(this.refusedPrefix, key);
   }
 
-  /** True when closing the browser now would lose something. */
+  /** Closing the browser now would lose something. */
   get isFragile() {
     return this.#memory.size > 0;
   }
@@ -131,11 +129,8 @@ export class Outbox extends EventTarget {
   }
 
   #write(prefix, entry) {
-    try {
-      localStorage.setItem(prefix + entry.key, JSON.stringify(entry));
-    } catch {
-      this.#memory.set(prefix + entry.key, entry);
-    }
+    const key = prefix + entry.key;
+    attempt(() => localStorage.setItem(key, JSON.stringify(entry)) ?? true) ?? this.#memory.set(key, entry);
   }
 
   #remove(prefix, key) {
@@ -154,8 +149,8 @@ export class Outbox extends EventTarget {
   }
 }
 
-/** Storage may be forbidden altogether, or hold what is not ours. */
-function attempt(action) {
+/** Storage may be full, forbidden altogether, or hold what is not ours: then null. */
+export function attempt(action) {
   try {
     return action();
   } catch {

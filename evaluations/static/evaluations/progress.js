@@ -1,4 +1,4 @@
-/** How far the evaluator is: the server's counts every half minute, counted on here in between. */
+/** How far the evaluator is: the server's counts, counted on here in between. */
 
 const READ_EVERY_MS = 30_000;
 const number = new Intl.NumberFormat('en');

@@ -34,8 +34,8 @@ const zoom = new Zoom(refs.stage, {
 });
 new Slider(refs.divider, view.layers.over);
 
-/** What the evaluator looks at; null while nothing is due. @type {import('./items.js').Item|null} */
-let onScreen = null;
+/** What the evaluator looks at; nothing while nothing is due. @type {import('./items.js').Item|undefined} */
+let onScreen;
 /** When its image was painted, by `performance.now()`; null before that. */
 let paintedAt = null;
 let shownAt = '';
@@ -82,8 +82,8 @@ const commands = {
   },
   forward() {
     const next = items.list[items.index + 1];
-    if (next) show(next);
-    else if (onScreen) view.notify(view.words('last'));
+    if (next || !items.nextOpen()) show(next);
+    else view.notify(view.words('last'));
   },
   continue: () => show(items.nextOpen()),
   note() {
@@ -106,7 +106,7 @@ const commands = {
   },
 };
 
-/** Nothing acts on an image that only just came: a late second press must not judge the next one. */
+/** Nothing acts on an image that only just came: a second press must not judge the next one. */
 function isReady() {
   if (!onScreen || onScreen.images === 'broken') return true;
   return paintedAt !== null && performance.now() - paintedAt >= GUARD_MS;
@@ -116,7 +116,7 @@ function isReady() {
 function show(item) {
   clearTimeout(loadingTimer);
   paintedAt = null;
-  onScreen = item ?? null;
+  onScreen = item;
   view.peek(false);
   view.showMessage();
   items.moveTo(item);
@@ -151,15 +151,12 @@ function showEnd() {
   view.showMessage(view.words(outbox.pending.length > 0 ? 'sending' : 'nothing'), { isEnd: true });
 }
 
-/** Bring what is said around the image up to date with what was done and answered. */
+/** Bring what stands around the image up to date. */
 function update() {
-  view.showState({
-    level: onScreen?.rating?.level,
-    draft: onScreen ? draftOf(onScreen) : { note: '', flagged: false },
+  view.showState(onScreen, {
+    draft: draftOf(onScreen ?? {}),
     place: onScreen ? describe(onScreen) : '',
-    canContinue: onScreen !== null && onScreen.state !== 'open' && items.nextOpen() !== undefined,
-    canRate: onScreen?.images === 'ready',
-    hasItem: onScreen !== null,
+    canContinue: onScreen && onScreen.state !== 'open' && items.nextOpen(),
     undo: steps.at(-1)?.label,
   });
   if (!onScreen && outbox.pending.length === 0) refill();
@@ -240,10 +237,11 @@ async function refill() {
     else if (!onScreen) view.showMessage(view.words('unreachable', error.message));
   }
   const next = items.current ?? items.nextOpen();
-  if (!onScreen && next) show(next);
-  else if (!onScreen && !failure) showEnd();
+  if (!onScreen && next) return show(next);
+  if (!onScreen && !failure) showEnd();
+  if (onScreen) update();
   clearTimeout(refillTimer);
-  if (failure || !onScreen) refillTimer = setTimeout(refill, failure ? RETRY_MS : POLL_MS);
+  if (failure || !items.nextOpen()) refillTimer = setTimeout(refill, failure ? RETRY_MS : POLL_MS);
 }
 
 async function readEarlier() {
@@ -254,7 +252,7 @@ async function readEarlier() {
   }
 }
 
-/** Show one of the evaluator's own items, as far back in their history as it may be. */
+/** Show one of the evaluator's own items, out of their history if need be. */
 async function goTo(id) {
   for (let page = 0; !items.find(id) && items.hasEarlier && page < HISTORY_PAGES; page += 1) await readEarlier();
   const item = items.find(id);

@@ -6,7 +6,7 @@ export class Slider {
   /** In percent of the pane: 0 is all output, 100 all input. */
   #position = 50;
 
-  /** @param {HTMLElement} divider within its pane @param {HTMLElement} layer what lies left of it */
+  /** @param {HTMLElement} divider @param {HTMLElement} layer what lies left of it */
   constructor(divider, layer) {
     Object.assign(this, { divider, layer });
     divider.addEventListener('pointerdown', (event) => {

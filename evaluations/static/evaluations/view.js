@@ -1,4 +1,4 @@
-/** The page as the evaluator sees it: everything that writes to the document, and nothing that decides. */
+/** The page as the evaluator sees it: all that writes to the document, nothing that decides. */
 
 const NOTICE_MS = 7_000;
 /** A stage this much wider than high has room for two images beside each other. */
@@ -7,7 +7,7 @@ const WIDE = 1.25;
 export class View {
   refs = elementsBy('ref');
   layers = elementsBy('layer');
-  /** As the evaluator chose; by the stage's shape until then. @type {'beside'|'slider'|null} */
+  /** By the stage's shape until the evaluator chooses. @type {'beside'|'slider'|null} */
   #layout = null;
   #inputIndex = 0;
   /** Whose images are on the stage. @type {import('./items.js').Item|null} */
@@ -33,29 +33,31 @@ export class View {
   }
 
   /** What was decided of the item, and what can be. */
-  showState({ level, draft, place, canContinue, canRate, hasItem, undo }) {
-    for (const button of this.refs.levels.children) {
-      button.setAttribute('aria-pressed', String(Number(button.dataset.level) === level));
-      button.disabled = !canRate;
+  showState(item, { draft, place, canContinue, undo }) {
+    const { refs } = this;
+    for (const button of refs.levels.children) {
+      press(button, Number(button.dataset.level) === item?.rating?.level);
+      button.disabled = item?.images !== 'ready';
     }
-    for (const name of ['note', 'flag', 'skip', 'zoom']) this.refs[name].disabled = !hasItem;
-    this.refs.flag.setAttribute('aria-pressed', String(draft.flagged));
-    if (this.refs.note !== document.activeElement) this.refs.note.value = draft.note;
-    this.refs.place.hidden = place === '';
-    this.refs.placeText.textContent = place;
-    this.refs.continue.hidden = !canContinue;
-    this.refs.undo.disabled = undo === undefined;
-    this.refs.undo.textContent = `Undo ${undo ?? ''}`;
+    for (const name of ['note', 'flag', 'skip', 'zoom']) refs[name].disabled = !item;
+    press(refs.flag, draft.flagged);
+    if (refs.note !== document.activeElement) refs.note.value = draft.note;
+    refs.place.hidden = place === '';
+    refs.placeText.textContent = place;
+    refs.continue.hidden = !canContinue;
+    refs.undo.disabled = !undo;
+    refs.undo.textContent = `Undo ${undo ?? ''}`;
   }
 
   /** @param {string} [text] a title and a sentence, with a bar between; without, the images speak */
   showMessage(text = '', { canRetry = false, isEnd = false } = {}) {
     const [title, sentence = ''] = text.split('|');
-    this.refs.stageMessage.hidden = text === '';
-    this.refs.stageTitle.textContent = title;
-    this.refs.stageText.textContent = sentence;
-    this.refs.retry.hidden = !canRetry;
-    this.refs.historyLink.hidden = !isEnd;
+    const { refs } = this;
+    refs.stageMessage.hidden = text === '';
+    refs.stageTitle.textContent = title;
+    refs.stageText.textContent = sentence;
+    refs.retry.hidden = !canRetry;
+    refs.historyLink.hidden = !isEnd;
   }
 
   /** Say something to those who listen instead of looking. */
@@ -64,24 +66,16 @@ export class View {
   }
 
   /**
-   * @param {string} text
    * @param {{key?: string, actions?: [string, () => void][]}} options a notice replaces the one of its
    *   key; one without actions goes by itself
    */
   notify(text, { key = text, actions = [] } = {}) {
     this.dismiss(key);
-    const notice = document.createElement('li');
-    const sentence = document.createElement('span');
-    notice.className = 'notice';
+    const notice = Object.assign(document.createElement('li'), { className: 'notice' });
     notice.dataset.key = key;
-    sentence.textContent = text;
-    const buttons = actions.map(([label, act]) =>
-      makeButton(label, 'button button-small', () => {
-        notice.remove();
-        act();
-      }),
-    );
-    notice.append(sentence, ...buttons);
+    const buttons = actions.map(([label, act]) => makeButton(label, 'button button-small', act));
+    for (const button of buttons) button.addEventListener('click', () => notice.remove());
+    notice.append(text, ...buttons);
     this.refs.notices.append(notice);
     this.announce(text);
     if (actions.length === 0) setTimeout(() => notice.remove(), NOTICE_MS);
@@ -138,7 +132,7 @@ export class View {
       this.#paint();
     });
     button.setAttribute('aria-label', isMask ? 'Mask' : `Input ${index + 1}`);
-    button.setAttribute('aria-pressed', String(isChosen));
+    press(button, isChosen);
     return button;
   }
 
@@ -147,7 +141,7 @@ export class View {
     const byShape = stage.clientWidth > WIDE * stage.clientHeight ? 'beside' : 'slider';
     stage.dataset.shows = this.#hasInput ? (this.#layout ?? byShape) : 'single';
     for (const button of this.refs.compare.querySelectorAll('[data-layout]')) {
-      button.setAttribute('aria-pressed', String(button.dataset.layout === stage.dataset.shows));
+      press(button, button.dataset.layout === stage.dataset.shows);
     }
     stage.dispatchEvent(new Event('layout'));
   }
@@ -156,6 +150,10 @@ export class View {
 function elementsBy(name) {
   const elements = [...document.querySelectorAll(`[data-${name}]`)];
   return Object.fromEntries(elements.map((element) => [element.dataset[name], element]));
+}
+
+function press(button, isPressed) {
+  button.setAttribute('aria-pressed', String(isPressed));
 }
 
 function makeButton(label, className, act) {

@@ -1,6 +1,6 @@
 /**
- * Zoom and pan of every layer on the stage at once. What is looked at is kept as a scale and a place
- * within the image, so it stays for the next image, for the input beside it, and when the window changes.
+ * Zoom and pan of every layer on the stage at once. What is looked at is kept as a scale and a place within
+ * the image, so it stays for the next image, for the input beside it, and in another window size.
  */
 
 const MOST = 8;
@@ -15,13 +15,13 @@ export class Zoom {
   /** The place of the image, in fractions, that lies in the pane's middle. */
   #centre = { x: 0.5, y: 0.5 };
   #size = { x: 1, y: 1 };
-  /** Fingers on the stage, or the pressed mouse. @type {Map<number, {x: number, y: number}>} */
+  /** Fingers on the stage, or the pressed mouse. */
   #pointers = new Map();
   #gesture = null;
   #lastTap = { time: 0, x: 0, y: 0 };
 
   /**
-   * @param {HTMLElement} stage holds panes (`[data-pane]`), which hold layers (`[data-layer]`) with images
+   * @param {HTMLElement} stage holds panes, which hold layers with images
    * @param {{onChange: () => void, onSwipe: (direction: 1|-1) => void}} callbacks
    */
   constructor(stage, callbacks) {
@@ -48,7 +48,7 @@ export class Zoom {
     this.apply();
   }
 
-  /** Between fit and 100 %, around the place last looked at. */
+  /** Fit or 100 %, around the place last looked at. */
   toggle() {
     this.#scale = this.isFit ? 1 : null;
     this.apply();
@@ -155,7 +155,7 @@ export class Zoom {
   }
 }
 
-/** Keep the image's edge out of the pane; an image smaller than the pane stays in its middle. */
+/** Keep the image's edges out of the pane, a small image in its middle. */
 function clampCentre(centre, share) {
   return share >= 1 ? 0.5 : Math.min(1 - share / 2, Math.max(share / 2, centre));
 }
