@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -93,6 +93,30 @@ class Environment(BaseSettings):
         """Return the signing key of that name, making one in the data folder where none was given."""
         given: SecretStr | None = getattr(self, name)
         return given.get_secret_value() if given else read_or_make_key(self.data_dir / f"{name}.txt")
+
+
+def read_environment() -> Environment:
+    """Return the environment, or stop the start with one line for each value that is wrong.
+
+    Raises:
+        SystemExit: Some value cannot be used; values are never repeated, since some are secret.
+    """
+    try:
+        return Environment()
+    except ValidationError as error:
+        mistakes = error.errors(include_input=False, include_url=False)
+        lines = [
+            ": ".join((*map(_to_variable, mistake["loc"]), mistake["msg"].removeprefix("Value error, ")))
+            for mistake in mistakes
+        ]
+        raise SystemExit("\n".join(("MayaGen cannot start with these settings:", *lines))) from None
+
+
+def _to_variable(name: int | str) -> str:
+    """Return the environment variable behind a field; the few with a name of their own are given by it."""
+    return (
+        f"MAYAGEN_{name.upper()}" if name in Environment.model_fields and isinstance(name, str) else str(name)
+    )
 
 
 def read_or_make_key(path: Path) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import gunicorn.http.wsgi
 
-from mayagen.env import Environment
+from mayagen.env import read_environment
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
-_environment = Environment()
+_environment = read_environment()
 
 bind = f"{_environment.bind}:{_environment.port}"
 backlog = 512

@@ -8,9 +8,9 @@ from typing import Any
 import dj_database_url
 from django.urls import reverse_lazy
 
-from mayagen.env import BASE_DIR, Environment, read_provider_keys
+from mayagen.env import BASE_DIR, read_environment, read_provider_keys
 
-ENV = Environment()
+ENV = read_environment()
 
 # Core
 SECRET_KEY = ENV.get_key("secret_key")

@@ -24,7 +24,7 @@ LONGEST_RESTART_DELAY_S = 60.0
 STEADY_S = 60.0
 # Make and the terminal may both pass on one and the same Ctrl-C: only a later signal is a second one.
 SAME_SIGNAL_S = 2.0
-SAY_WAITING_S = 3.0
+SAY_WAITING_S = 6.0
 PARENT_DEATH_SIGNAL_OPTION = 1  # PR_SET_PDEATHSIG
 
 

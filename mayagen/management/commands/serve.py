@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import OperationalError, connections
 
 from mayagen.cluster_watch import ClusterWatch
 from mayagen.static_files import collect_changed_static_files
@@ -71,6 +71,10 @@ class Command(BaseCommand):
             raise CommandError("The demo's accounts have known roles and rights: not in production.")
         self.stdout.write("Preparing the database.")
         self.stdout.flush()
+        try:
+            connections["default"].ensure_connection()
+        except OperationalError as error:
+            raise CommandError(f"Cannot reach the database, see DATABASE_URL: {error}") from error
         call_command("migrate", interactive=False, verbosity=0)
         call_command("createcachetable", verbosity=0)
         if collect_changed_static_files():
