@@ -243,18 +243,18 @@ def update_each(model: type[Model], changes: Mapping[uuid.UUID, Mapping[str, Any
     if not changes:
         return
     meta = model._meta
-    names = list(next(iter(changes.values())))
-    fields = [meta.get_field(name) for name in names]
+    primary_key: Any = meta.pk
+    fields: list[Any] = [meta.get_field(name) for name in next(iter(changes.values()))]
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(field.column)} = %s" for field in fields)
-    statement = f"UPDATE {quote(meta.db_table)} SET {assignments} WHERE {quote(meta.pk.column)} = %s"  # noqa: S608
+    statement = f"UPDATE {quote(meta.db_table)} SET {assignments} WHERE {quote(primary_key.column)} = %s"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.executemany(
             statement,
             [
                 [
                     *(field.get_db_prep_save(values[field.name], connection) for field in fields),
-                    meta.pk.get_db_prep_save(key, connection),
+                    primary_key.get_db_prep_save(key, connection),
                 ]
                 for key, values in changes.items()
             ],
