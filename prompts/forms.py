@@ -229,3 +229,7 @@ class ImageModelForm(forms.ModelForm):
         if "slug" in self.fields:
             self.fields["slug"].required = False
             self.fields["slug"].help_text = "Used in the API; made from the name if left empty."
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # Django's URL field knows no names of one part, such as http://sd-webui:7860.
+        return {*super()._get_validation_exclusions(), "base_url"}
