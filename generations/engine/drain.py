@@ -97,7 +97,7 @@ class _Drain:
         self._preparations: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._place_free = asyncio.Event()
-        self._n_calling = 0
+        self._calling: set[uuid.UUID] = set()
         self._is_stopping = False
 
     async def run(self) -> DrainTally:
@@ -122,7 +122,7 @@ class _Drain:
     async def _step(self) -> bool:
         """Claim what fits, wait for a free place; return whether there may be more to do."""
         self._place_free.clear()
-        capacity = self._limits.max_in_flight - self._n_calling
+        capacity = self._limits.max_in_flight - len(self._calling)
         works = []
         if capacity > 0:
             works = await sync_to_async(claim_batch)(worker=self._worker, capacity=capacity)
@@ -145,13 +145,13 @@ class _Drain:
 
     def _start(self, work: Work) -> None:
         self._tally.n_claimed += 1
-        self._n_calling += 1
+        self._calling.add(work.generation_id)
         task = asyncio.create_task(self._drive(work))
         self._tasks[work.generation_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(work.generation_id, None))
 
-    def _free_place(self) -> None:
-        self._n_calling -= 1
+    def _free_place(self, work: Work) -> None:
+        self._calling.discard(work.generation_id)
         self._place_free.set()
 
     async def _drive(self, work: Work) -> None:
@@ -181,7 +181,7 @@ class _Drain:
             if not await self._writer.write(answered):
                 raise asyncio.CancelledError
         finally:
-            self._free_place()
+            self._free_place(work)
         await self._store(work, result, answered)
 
     async def _call(self, work: Work) -> ProviderResult:
@@ -279,9 +279,9 @@ class _Drain:
             except DatabaseError:
                 logger.exception("could not look after the leases")
                 continue
-            for generation_id in set(ids) - held:
-                if task := self._tasks.get(generation_id):
-                    task.cancel()
+            # One whose call has ended meanwhile is let be: its next write finds out by itself.
+            for generation_id in self._calling.intersection(ids) - held:
+                self._tasks[generation_id].cancel()
 
 
 def _to_ms(started: float) -> int:

@@ -142,7 +142,7 @@ def _describe_task_queue() -> Service:
         # The checks were made before the start; without them the cluster never imports what only web serves.
         command=(sys.executable, str(MANAGE_PY), "qcluster", "--skip-checks"),
         # A heap for each thread would keep the pictures' memory several times over (glibc's mallopt(3)).
-        environment={**os.environ, "MALLOC_ARENA_MAX": "2"},
+        environment={**os.environ, "MALLOC_ARENA_MAX": "1"},
         find_fault=ClusterWatch().find_fault,
     )
 
