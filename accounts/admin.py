@@ -208,7 +208,7 @@ class UserAdmin(ProductModelAdmin):
 class AuditEntryAdmin(ProductModelAdmin):
     """Who did what; read by administrators, changed by nobody."""
 
-    list_display = ("created_at", "actor", "verb", "object_type", "object_label", "ip_address")
+    list_display = ("created_at", "actor", "verb", "object_type", "object_label", "show_address")
     list_filter = (ObjectTypeFilter,)
     list_select_related = ("actor",)
     search_fields = ("verb", "object_label", "object_id", "actor__email")
@@ -221,7 +221,7 @@ class AuditEntryAdmin(ProductModelAdmin):
         "object_label",
         "show_before",
         "show_after",
-        "ip_address",
+        "show_address",
     )
     readonly_fields = fields
 
@@ -232,6 +232,11 @@ class AuditEntryAdmin(ProductModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
         """Return False: nobody changes what happened."""
         return False
+
+    @admin.display(description="IP address", empty_value="–")
+    def show_address(self, entry: AuditEntry) -> str | None:
+        """Return where the request came from."""
+        return entry.ip_address
 
     @admin.display(description="Before")
     def show_before(self, entry: AuditEntry) -> str:

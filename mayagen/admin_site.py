@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 from unfold.sites import UnfoldAdminSite
 
 PRODUCT_APPS = frozenset({"accounts", "prompts", "generations", "evaluations"})
@@ -23,6 +29,24 @@ class MayagenAdminSite(UnfoldAdminSite):
     site_header = "MayaGen"
     index_title = "Overview"
     enable_nav_sidebar = True
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Send strangers to the product's own sign-in page, where guessing is limited, and back here.
+
+        Raises:
+            PermissionDenied: The visitor is signed in, and their role has nothing to do in the admin.
+        """
+        if self.has_permission(request):
+            return redirect(f"{self.name}:index")
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        return redirect_to_login(request.GET.get(REDIRECT_FIELD_NAME) or reverse(f"{self.name}:index"))
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Send people to the product's own page for it, which limits guessing and writes the audit entry."""
+        return redirect("account_change_password")
 
     def register(
         self, model_or_iterable: type[Model] | Iterable[type[Model]], *args: Any, **kwargs: Any

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from accounts import services
 from accounts.models import AuditEntry, User
-from tests.accounts.factories import UserFactory
+from tests.accounts.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -55,12 +55,36 @@ def test_nobody_else_opens_any(client: Client, admin: User, role: str | None) ->
     client.force_login(user)
 
     for page in pages:
-        answer = client.get(page)
-        assert answer.status_code in {302, 403}, page
-        if answer.status_code == 302:
-            assert "/admin/accounts/" not in answer["Location"].partition("?")[0]
-        assert client.post(page, {"name": "x", "role": "admin"}).status_code in {302, 403}
+        for answer in (
+            client.get(page, follow=True),
+            client.post(page, {"name": "x", "role": "admin"}, follow=True),
+        ):
+            assert answer.status_code == 403, page
     assert User.objects.get(pk=user.pk).role == role
+
+
+def test_strangers_are_sent_to_the_sign_in_page_and_back(client: Client, admin: User) -> None:
+    for page in ("/admin/", PEOPLE, "/admin/login/"):
+        answer = client.get(page, follow=True)
+        path = answer.request["PATH_INFO"]
+        assert (answer.status_code, path) == (200, "/accounts/login/"), page
+
+    answer = client.get(PEOPLE, follow=True)
+    target = answer.context["request"].GET["next"]
+    body = {"login": admin.email, "password": PASSWORD, "next": target}
+    assert client.post("/accounts/login/", body)["Location"] == PEOPLE
+
+
+def test_the_admin_has_no_door_of_its_own(client: Client, admin: User) -> None:
+    for name in ("username", "email", "login"):
+        client.post("/admin/login/", {name: admin.email, "password": PASSWORD})
+
+    assert client.get("/api/v1/me/").status_code == 401
+
+
+def test_passwords_are_changed_on_the_product_s_own_page(browser: Client) -> None:
+    assert browser.get("/admin/password_change/")["Location"] == "/accounts/password/change/"
+    assert browser.post("/admin/password_change/", {"old_password": PASSWORD}).status_code == 302
 
 
 def test_the_index_names_people_to_administrators_only(client: Client, admin: User, viewer: User) -> None:
