@@ -43,9 +43,8 @@ class ClosedChangeList(ChangeList):
 
     def get_filters(self, request: HttpRequest) -> Any:
         result = super().get_filters(request)
-        hierarchy = {f"{self.date_hierarchy}__gte", f"{self.date_hierarchy}__lt"}
-        # What the declared filters took is gone from here, and the bounds of dates are made by the list.
-        if set(result[2]) - (hierarchy if self.date_hierarchy else set()):
+        # What the declared filters took is gone from here.
+        if result[2]:
             raise ListRefusedError
         return result
 
@@ -181,15 +180,9 @@ class ProductModelAdmin(ModelAdmin):
             messages.error(request, "The selection is not one of this list's rows. Nothing was changed.")
             return HttpResponseRedirect(request.path)
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: Any = None,
-    ) -> HttpResponse:
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return super().changeform_view(request, *args, **kwargs)
         except SuspiciousOperation:
             return HttpResponseRedirect(request.path)
         except DomainError as error:
@@ -198,7 +191,7 @@ class ProductModelAdmin(ModelAdmin):
             for name in request.FILES:
                 for file in request.FILES.getlist(name):
                     file.seek(0)
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return super().changeform_view(request, *args, **kwargs)
 
     def get_form(
         self,
@@ -300,9 +293,7 @@ class ProductModelAdmin(ModelAdmin):
 
         Args:
             request: GET or POST.
-            title: The question's heading.
-            sentence: What will happen.
-            button: The label of the button that does it.
+            title, sentence, button: What is asked, what will happen, and the label of the button for it.
             is_dangerous: Show the button in red.
             verb: Does it.
             done: The sentence shown afterwards.
