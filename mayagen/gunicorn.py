@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import struct
@@ -53,10 +54,17 @@ gunicorn.http.wsgi.SERVER = "MayaGen"  # type: ignore[attr-defined]
 
 
 def when_ready(server: Arbiter) -> None:
-    """Give every accepted connection a limit on stalling: gunicorn's threads would wait for ever.
+    """Load what every worker will need, to be shared by all; limit how long a client may stall.
 
-    Accepted sockets inherit the kernel's timeouts from the listening one (Linux).
+    Django imports the views at the first request only, which would be in each worker. What is loaded by now
+    is kept out of garbage collection, whose marks would copy the shared pages. Gunicorn's threads would
+    wait for ever on a client; accepted sockets inherit the kernel's timeouts from the listening one (Linux).
     """
+    from django.urls import get_resolver
+
+    get_resolver().url_patterns  # noqa: B018 - a property that imports
+    gc.collect()
+    gc.freeze()
     logging.getLogger("gunicorn.error").addFilter(_is_no_stalled_client)
     limit = struct.pack("ll", stalled_client_s, 0)
     for listener in server.LISTENERS:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -59,9 +60,10 @@ class Command(BaseCommand):
         if only in {None, "queue"}:
             services.append(_describe_task_queue())
         supervisor = Supervisor(services, stop_with_parent=stop_with_parent)
-        if only in {None, "preparation"}:
+        if only is None:
+            _prepare_apart(demo=demo)
+        elif only == "preparation":
             self._prepare(demo=demo)
-            connections.close_all()
         if services:
             supervisor.run(on_tick=None if listener is None else _Announcement(self, demo=demo).check)
             self.stdout.write("MayaGen has stopped.")
@@ -103,6 +105,21 @@ class _Announcement:
             for account in json.loads(DEMO_ACCOUNTS.read_text(encoding="utf-8")):
                 write(f"  {account['role']:<10} {account['email']:<28} {account['password']}")
         self._command.stdout.flush()
+
+
+def _prepare_apart(*, demo: bool) -> None:
+    """Prepare in a process of its own, so that this one, which stays, never loads what it does not need."""
+    command = [
+        sys.executable,
+        str(MANAGE_PY),
+        "serve",
+        "--only",
+        "preparation",
+        *(["--demo"] if demo else []),
+    ]
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 - a command of our own
+    if status != 0:
+        raise SystemExit(status)
 
 
 def _listen(address: str, port: int) -> socket.socket:
