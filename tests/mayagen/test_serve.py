@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-START_LIMIT_S = 120.0
+START_LIMIT_S = 300.0
 
 
 def find_free_port() -> int:
