@@ -1,0 +1,1 @@
+"""How versions are rated: what the analytics API, its page and the landing page read."""
