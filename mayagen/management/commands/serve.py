@@ -24,7 +24,7 @@ from mayagen.supervisor import Service, Supervisor
 
 MANAGE_PY = settings.BASE_DIR / "manage.py"
 DEMO_ACCOUNTS = settings.ENV.data_dir / "demo-accounts.json"
-HEALTH_TIMEOUT_S = 0.15
+HEALTH_TIMEOUT_S = 0.5
 
 
 class Command(BaseCommand):
