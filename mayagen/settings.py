@@ -192,6 +192,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"UserRoleEnum": "accounts.roles.ROLES"},
 }
 
 # Task queue. Messages carry no arguments and no truth; the rows do (see generations.engine).

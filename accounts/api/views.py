@@ -37,6 +37,8 @@ class _PasswordLoginView(LoginView):
     input_class = _PasswordInput
 
 
+# What the schema wants; the annotation of `auth` knows names only.
+_TOKEN_ONLY: Any = [{"token": []}]
 _WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
 _sign_in = _PasswordLoginView.as_api_view(client=Client.APP)
 
@@ -46,6 +48,7 @@ class _DoorView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    problem_statuses: tuple[str, ...] = ("401",)
 
     def get_authenticate_header(self, request: Request) -> str:
         """Return what a 401 asks for; without it REST framework would answer 403."""
@@ -54,6 +57,8 @@ class _DoorView(APIView):
 
 class TokenView(_DoorView):
     """Sign-in and sign-out of scripts."""
+
+    problem_statuses = ("401", "429")
 
     @extend_schema(request=serializers.SignInSerializer, responses=serializers.TokenPairSerializer)
     def post(self, request: Request) -> Response:
@@ -74,7 +79,7 @@ class TokenView(_DoorView):
         meta = json.loads(b"".join(answer))["meta"]
         return _give_tokens(meta["access_token"], meta["refresh_token"])
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(request=None, responses={204: None}, auth=_TOKEN_ONLY)
     def delete(self, request: Request) -> Response:
         """End the sign-in that the access token in the header belongs to, with all its tokens."""
         found = TokenAuthentication().authenticate(request)

@@ -44,7 +44,10 @@ _WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
 class ProblemAutoSchema(AutoSchema):
-    """Adds the problems of each operation to what the view itself declares."""
+    """Adds the problems of each operation to what the view itself declares.
+
+    A view names in `problem_statuses` what cannot be told from its permissions, method and throttle.
+    """
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)
@@ -72,7 +75,7 @@ class ProblemAutoSchema(AutoSchema):
             statuses |= {"413", "415"}
         if getattr(self.view, "throttle_scope", None):
             statuses.add("429")
-        return sorted(statuses)
+        return sorted(statuses.union(getattr(self.view, "problem_statuses", ())))
 
     def _refer_to_problem(self) -> dict[str, Any]:
         component = ResolvedComponent(  # type: ignore[no-untyped-call]
