@@ -1,4 +1,4 @@
-/** What the evaluator is told of the outbox: what waits, what was kept as extra, what was refused. */
+/** What the evaluator is told of the outbox: what waits, what was kept as extra or refused. */
 import { dropDraft } from './drafts.js';
 
 const QUIET_MS = 1_500;
@@ -11,7 +11,7 @@ export class Delivery {
   /**
    * @param {{outbox: import('./outbox.js').Outbox, items: import('./items.js').Items,
    *   view: import('./view.js').View, queue: string, signInUrl: string, queueRoot: string,
-   *   goTo: (id: string) => void, onChange: () => void}} options `queueRoot`: where all queues' pages lie
+   *   goTo: (id: string) => void, onChange: () => void}} options
    */
   constructor(options) {
     Object.assign(this, options);
@@ -45,7 +45,7 @@ export class Delivery {
     const hasMore = outbox.pending.some((each) => each.assignment === entry.assignment);
     if (!hasMore && ['submit', 'skip'].includes(entry.kind)) dropDraft(entry.assignment);
     items.confirm(assignment);
-    if (entry.kind === 'submit' && assignment.rating?.surplus) view.notify(view.words('surplus'));
+    if (entry.kind === 'submit' && assignment.rating?.surplus) view.say('surplus');
     this.onChange();
   }
 

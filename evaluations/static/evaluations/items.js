@@ -59,6 +59,8 @@ export class Items extends EventTarget {
   /** @param {Item} [item] becomes the current one; without, we stand behind the last one */
   moveTo(item) {
     this.index = item ? this.list.indexOf(item) : this.list.length;
+    if (item?.images === 'broken' && !item.wasShown) release(item);
+    if (item) item.wasShown = true;
     this.#prepare();
   }
 

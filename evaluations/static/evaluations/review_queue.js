@@ -38,10 +38,10 @@ new Slider(refs.divider, view.layers.over);
 let onScreen;
 /** When its image was painted, by `performance.now()`; null before that. */
 let paintedAt = null;
-let shownAt = '';
+let shownAt = new Date().toISOString();
 let refillTimer = 0;
 let loadingTimer = 0;
-/** What undo takes back, newest last. @type {{id: string, label: string, state: string, rating: object}[]} */
+/** What undo takes back, newest last. */
 const steps = [];
 
 const commands = {
@@ -60,7 +60,7 @@ const commands = {
   },
   skip() {
     if (!onScreen) return;
-    if (onScreen.state === 'rated') return view.notify(view.words('skip-rated'));
+    if (onScreen.state === 'rated') return view.say('skip-rated');
     if (onScreen.state === 'open') {
       remember('skip');
       skip(onScreen);
@@ -69,7 +69,7 @@ const commands = {
   },
   undo() {
     const step = steps.pop();
-    if (!step) return view.notify(view.words('no-undo'));
+    if (!step) return view.say('no-undo');
     const item = items.find(step.id);
     restore(item, step);
     show(item);
@@ -78,12 +78,12 @@ const commands = {
   async back() {
     if (items.index === 0 && items.hasEarlier) await readEarlier();
     if (items.index > 0) show(items.list[items.index - 1]);
-    else view.notify(view.words('first'));
+    else view.say('first');
   },
   forward() {
     const next = items.list[items.index + 1];
     if (next || !items.nextOpen()) show(next);
-    else view.notify(view.words('last'));
+    else view.say('last');
   },
   continue: () => show(items.nextOpen()),
   note() {
@@ -117,29 +117,25 @@ function show(item) {
   clearTimeout(loadingTimer);
   paintedAt = null;
   onScreen = item;
-  view.peek(false);
-  view.showMessage();
   items.moveTo(item);
-  if (item?.images === 'broken' && !item.wasShown) items.retry(item);
-  view.showItem(onScreen);
+  view.showItem(item);
+  view.showMessage();
   if (!item) showEnd();
   else if (item.images === 'ready') markPainted(item);
   else loadingTimer = setTimeout(showImageState, LOADING_SHOWN_AFTER_MS);
-  if (item) item.wasShown = true;
   update();
   refill();
 }
 
 /** Two frames from now the image has been on the screen for one. */
 function markPainted(item) {
+  const mark = () => {
+    if (onScreen !== item) return;
+    paintedAt = performance.now();
+    shownAt = new Date().toISOString();
+  };
   zoom.setSize(item.assignment.image);
-  requestAnimationFrame(() =>
-    requestAnimationFrame(() => {
-      if (onScreen !== item) return;
-      paintedAt = performance.now();
-      shownAt = new Date().toISOString();
-    }),
-  );
+  requestAnimationFrame(() => requestAnimationFrame(mark));
 }
 
 function showImageState() {
@@ -185,11 +181,10 @@ function remember(label) {
 
 /** @param {object} [judged] a rating already given, whose judgement this repeats */
 function submit(item, level, judged) {
-  const now = performance.now();
-  const timing = judged?.shown_at
-    ? { shown_at: judged.shown_at, decided_ms: judged.decided_ms }
-    : { shown_at: shownAt || new Date().toISOString(), decided_ms: Math.round(now - (paintedAt ?? now)) };
-  const rating = { level, ...draftOf(item), ...timing };
+  const elapsed = performance.now() - (paintedAt ?? performance.now());
+  const now = { shown_at: shownAt, decided_ms: Math.round(elapsed) };
+  const { shown_at, decided_ms } = judged?.shown_at ? judged : now;
+  const rating = { level, ...draftOf(item), shown_at, decided_ms };
   if (item.state !== 'rated') progress.count(1);
   send(item, 'submit', rating, { state: 'rated', rating });
 }
@@ -238,8 +233,8 @@ async function refill() {
   }
   const next = items.current ?? items.nextOpen();
   if (!onScreen && next) return show(next);
-  if (!onScreen && !failure) showEnd();
   if (onScreen) update();
+  else if (!failure) showEnd();
   clearTimeout(refillTimer);
   if (failure || !items.nextOpen()) refillTimer = setTimeout(refill, failure ? RETRY_MS : POLL_MS);
 }
@@ -248,7 +243,7 @@ async function readEarlier() {
   try {
     await items.readEarlier();
   } catch (error) {
-    view.notify(view.words('no-history', error.message));
+    view.say('no-history', error.message);
   }
 }
 
@@ -257,24 +252,24 @@ async function goTo(id) {
   for (let page = 0; !items.find(id) && items.hasEarlier && page < HISTORY_PAGES; page += 1) await readEarlier();
   const item = items.find(id);
   if (item) show(item);
-  else view.notify(view.words('not-found'));
+  else view.say('not-found');
 }
 
 function listen() {
-  listenToKeys({ run: (command) => commands[command.name](command), release: () => view.peek(false), isReady });
+  const release = () => view.peek(false);
+  listenToKeys({ run: (command) => commands[command.name](command), release, isReady });
   root.addEventListener('click', (event) => {
     const button = event.target.closest('button');
     if (!button) return;
-    // After a click with the pointer the keys belong to the page again, Space above all.
+    // After a click with the pointer the keys, Space above all, belong to the page again.
     if (event.detail > 0) button.blur();
     const { command, level, layout } = button.dataset;
     if (layout) chooseLayout(layout);
     if (command && (command === 'help' || isReady())) commands[command]();
     if (level && isReady()) commands.rate({ level: Number(level), stays: event.shiftKey });
   });
-  for (const type of ['pointerdown', 'pointerup', 'pointercancel', 'pointerleave']) {
-    refs.peek.addEventListener(type, () => view.peek(type === 'pointerdown'));
-  }
+  refs.peek.addEventListener('pointerdown', () => view.peek(true));
+  for (const type of ['pointerup', 'pointercancel', 'pointerleave']) refs.peek.addEventListener(type, release);
   refs.peek.addEventListener('contextmenu', (event) => event.preventDefault());
   refs.stage.addEventListener('layout', () => zoom.apply());
   items.addEventListener('images', ({ detail: item }) => {
@@ -304,7 +299,7 @@ function chooseLayout(layout) {
 async function start() {
   listen();
   listenToNote();
-  if (localStorage.getItem(LAYOUT_KEY)) view.chooseLayout(localStorage.getItem(LAYOUT_KEY));
+  view.chooseLayout(localStorage.getItem(LAYOUT_KEY));
   for (const part of [delivery, outbox, progress, leases]) part.start();
   const wanted = new URLSearchParams(location.search).get('item');
   history.replaceState(null, '', location.pathname);

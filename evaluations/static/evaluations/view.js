@@ -23,12 +23,13 @@ export class View {
     return textContent.replaceAll('{}', () => gaps.shift());
   }
 
-  /** @param {import('./items.js').Item|null} item its words at once, its images once they are decoded */
+  /** @param {import('./items.js').Item} [item] its words at once, its images once they are decoded */
   showItem(item) {
     this.refs.brief.textContent = item?.assignment.brief ?? '';
     this.refs.briefBox.scrollTop = 0;
     if (item) this.#showScale(item.assignment.criterion);
     this.#painted = item?.images === 'ready' ? item : null;
+    this.peek(false);
     this.#paint();
   }
 
@@ -60,7 +61,7 @@ export class View {
     refs.historyLink.hidden = !isEnd;
   }
 
-  /** Say something to those who listen instead of looking. */
+  /** For those who listen instead of looking. */
   announce(text) {
     this.refs.announcer.textContent = text;
   }
@@ -81,16 +82,20 @@ export class View {
     if (actions.length === 0) setTimeout(() => notice.remove(), NOTICE_MS);
   }
 
-  dismiss(key) {
-    for (const notice of [...this.refs.notices.children]) if (notice.dataset.key === key) notice.remove();
+  /** Notify in the page's own words. */
+  say(name, ...gaps) {
+    this.notify(this.words(name, ...gaps));
   }
 
-  /** @param {boolean} isPeeking the input stands in the output's place */
+  dismiss(key) {
+    [...this.refs.notices.children].find((notice) => notice.dataset.key === key)?.remove();
+  }
+
+  /** Show the input in the output's place. */
   peek(isPeeking) {
     this.refs.stage.toggleAttribute('data-peek', isPeeking && this.#hasInput);
   }
 
-  /** @param {'beside'|'slider'} layout */
   chooseLayout(layout) {
     this.#layout = layout;
     this.#arrange();
@@ -119,19 +124,19 @@ export class View {
     for (const layer of [this.layers.beside, this.layers.over]) {
       layer.replaceChildren(...(input ? [Object.assign(input.cloneNode(), { alt: 'Input' })] : []));
     }
-    this.refs.compare.hidden = !input;
-    this.refs.inputs.hidden = inputs.length < 2;
-    this.refs.inputs.replaceChildren(...inputs.map((each, index) => this.#toChoice(index, each === input)));
+    const { compare, inputs: choice } = this.refs;
+    compare.hidden = !input;
+    choice.hidden = inputs.length < 2;
+    choice.replaceChildren(...inputs.map((each, index) => this.#toChoice(index, each === input)));
     this.#arrange();
   }
 
   #toChoice(index, isChosen) {
     const isMask = this.#painted.assignment.inputs[index].role === 'mask';
-    const button = makeButton(isMask ? 'Mask' : String(index + 1), 'button', () => {
+    const button = makeButton(isMask ? 'Mask' : index + 1, 'button', () => {
       this.#inputIndex = index;
       this.#paint();
     });
-    button.setAttribute('aria-label', isMask ? 'Mask' : `Input ${index + 1}`);
     press(button, isChosen);
     return button;
   }
@@ -156,14 +161,10 @@ function press(button, isPressed) {
   button.setAttribute('aria-pressed', String(isPressed));
 }
 
-function makeButton(label, className, act) {
-  const button = Object.assign(document.createElement('button'), { type: 'button', className });
-  button.textContent = label;
-  button.addEventListener('click', act);
-  return button;
+function makeButton(textContent, className, onclick) {
+  return Object.assign(document.createElement('button'), { type: 'button', textContent, className, onclick });
 }
 
-/** A copy of the template with a level's facts in it. */
 function fill(template, level) {
   const copy = template.content.firstElementChild.cloneNode(true);
   copy.dataset.level = level.level;

@@ -18,6 +18,7 @@ export class Zoom {
   /** Fingers on the stage, or the pressed mouse. */
   #pointers = new Map();
   #gesture = null;
+  #isPannable = false;
   #lastTap = { time: 0, x: 0, y: 0 };
 
   /**
@@ -69,7 +70,8 @@ export class Zoom {
       style.height = `${size.y}px`;
       style.transform = `translate(${offset.x}px, ${offset.y}px)`;
     }
-    this.stage.toggleAttribute('data-pannable', size.x > box.x + 1 || size.y > box.y + 1);
+    this.#isPannable = size.x > box.x + 1 || size.y > box.y + 1;
+    this.stage.toggleAttribute('data-pannable', this.#isPannable);
     this.onChange();
   }
 
@@ -129,7 +131,7 @@ export class Zoom {
       const middle = { x: (one.x + two.x) / 2, y: (one.y + two.y) / 2 };
       this.#pan({ x: last.x / 2, y: last.y / 2 }, { x: now.x / 2, y: now.y / 2 });
       this.#zoomAt(distance(now, still) / (distance(last, still) || 1), middle, this.#gesture.target);
-    } else if (this.stage.hasAttribute('data-pannable')) {
+    } else if (this.#isPannable) {
       this.#pan(last, now);
     }
   }
@@ -140,10 +142,9 @@ export class Zoom {
     const place = placeOf(event);
     const dx = place.x - gesture.start.x;
     const isSideways = Math.abs(dx) > Math.max(SWIPE_PX, 1.5 * Math.abs(place.y - gesture.start.y));
+    const isSwipe = isSideways && event.pointerType !== 'mouse' && !this.#isPannable;
     if (distance(place, gesture.start) < TAP_PX) this.#tap(event, place, gesture.target);
-    else if (isSideways && event.pointerType !== 'mouse' && !this.stage.hasAttribute('data-pannable')) {
-      this.onSwipe(dx < 0 ? 1 : -1);
-    }
+    else if (isSwipe) this.onSwipe(dx < 0 ? 1 : -1);
   }
 
   #tap({ timeStamp }, place, target) {
