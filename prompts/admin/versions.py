@@ -181,6 +181,8 @@ class PromptVersionAdmin(SoftDeleteModelAdmin):
         ids = _read_ids(request.GET.getlist("version")[:N_COMPARED])
         found = {version.pk: version for version in visible.filter(pk__in=ids)}
         chosen = [found[pk] for pk in ids if pk in found]
+        if request.GET.get("order") == "number":
+            chosen.sort(key=lambda version: version.number)
         if len(chosen) < len(request.GET.getlist("version")[:N_COMPARED]):
             messages.warning(request, "One of the versions does not exist.")
         before = chosen[0] if chosen else None

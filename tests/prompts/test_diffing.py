@@ -74,11 +74,11 @@ def test_long_texts_are_compared_quickly(separator: str) -> None:
     random_source = random.Random(1)
     before = separator.join(random_source.choice("ab") for _ in range(50_000))
     after = separator.join(random_source.choice("ab") for _ in range(50_000))
-    started = time.monotonic()
+    started = time.process_time()
 
     assert rebuild(before, after) == (before.splitlines(), after.splitlines())
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_largest_text_that_is_compared_word_by_word_is_compared_quickly() -> None:
@@ -86,9 +86,9 @@ def test_the_largest_text_that_is_compared_word_by_word_is_compared_quickly() ->
     before, after = (
         "\n".join(" ".join(random_source.choices("ab", k=200)) for _ in range(62)) for _ in range(2)
     )
-    started = time.monotonic()
+    started = time.process_time()
 
     rows = diff_texts(before, after)
 
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
     assert any(row.before and len(row.before.segments) > 1 for row in rows)

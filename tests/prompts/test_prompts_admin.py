@@ -202,7 +202,7 @@ def test_no_text_becomes_markup_on_any_page(as_admin: Client, as_viewer: Client)
         for number in (1, 2)
     )
     label = LabelFactory(version=first, prompt=prompt)
-    LabelMove.objects.create(prompt=prompt, name=CANARY, to_version=first)
+    LabelMove.objects.create(prompt=prompt, name=CANARY[:60], to_version=first)
     compare = f"{reverse('admin:prompts_promptversion_compare')}?version={first.pk}&version={second.pk}"
 
     for client, pages in (
@@ -607,3 +607,13 @@ def test_a_column_of_another_app_is_shown_once_per_page(as_admin: Client) -> Non
     assert "Mean rating" in page
     assert "4.25" in page
     assert calls == [1]
+
+
+def test_versions_picked_from_the_table_are_compared_older_first(as_viewer: Client) -> None:
+    first = PromptVersionFactory(user_prompt="A red house")
+    second = PromptVersionFactory(prompt=first.prompt, user_prompt="A blue house")
+    address = reverse("admin:prompts_promptversion_compare")
+
+    page = as_viewer.get(f"{address}?version={second.pk}&version={first.pk}&order=number").content
+
+    assert b"<del>red</del>" in page
