@@ -251,6 +251,7 @@ PROVIDER_KEYS = read_provider_keys()
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
+DATE_FORMAT, DATETIME_FORMAT = "j M Y", "j M Y, H:i"
 USE_TZ = True
 
 # Security (the policies of each kind of page are in mayagen.security)
