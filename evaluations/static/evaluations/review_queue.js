@@ -1,13 +1,13 @@
 /** The review page: what each key, button and answer leads to. */
 import { Api } from './api.js';
-import { Delivery } from './delivery.js';
+import { reportDelivery } from './delivery.js';
 import { draftOf, keepDraft } from './drafts.js';
 import { Items } from './items.js';
 import { listenToKeys } from './keys.js';
-import { Leases } from './leases.js';
+import { keepLeases } from './leases.js';
 import { Outbox } from './outbox.js';
-import { Progress } from './progress.js';
-import { Slider } from './slider.js';
+import { showProgress } from './progress.js';
+import { makeSlider } from './slider.js';
 import { View } from './view.js';
 import { Zoom } from './zoom.js';
 
@@ -25,14 +25,12 @@ const { refs } = view;
 const api = new Api(root.dataset);
 const outbox = new Outbox({ api, person });
 const items = new Items({ api, queue, pendingIds: () => outbox.pending.map((entry) => entry.assignment) });
-const progress = new Progress({ api, path: items.path, refs, isSettled: () => outbox.pending.length === 0 });
-const leases = new Leases({ api, items, hasDraft: (item) => draftOf(item).note !== '', onLost: update });
-const delivery = new Delivery({ outbox, items, view, ...root.dataset, goTo, onChange: update });
+const count = showProgress({ api, path: items.path, refs, isSettled: () => outbox.pending.length === 0 });
 const zoom = new Zoom(refs.stage, {
   onChange: () => (refs.zoom.textContent = zoom.isFit ? 'Fit' : `${zoom.percent} %`),
   onSwipe: (direction) => isReady() && (direction > 0 ? commands.forward() : commands.back()),
 });
-new Slider(refs.divider, view.layers.over);
+makeSlider(refs.divider, view.layers.over);
 
 /** What the evaluator looks at; nothing while nothing is due. @type {import('./items.js').Item|undefined} */
 let onScreen;
@@ -43,13 +41,16 @@ let refillTimer = 0;
 let loadingTimer = 0;
 /** What undo takes back, newest last. */
 const steps = [];
+const { dataset } = root;
+const showSignedOut = reportDelivery({ outbox, items, view, dataset, goTo, onChange: update });
+keepLeases({ api, items, hasDraft: (item) => draftOf(item).note !== '', onLost: update });
 
 const commands = {
   rate({ level, stays }) {
     if (onScreen?.images !== 'ready') return;
     remember(String(level));
     submit(onScreen, level);
-    advance(view.words('rated', level, levelName(onScreen)), stays);
+    advance(view.describe(onScreen), stays);
   },
   clear() {
     if (onScreen?.state !== 'rated') return;
@@ -82,7 +83,7 @@ const commands = {
   },
   forward() {
     const next = items.list[items.index + 1];
-    if (next || !items.nextOpen()) show(next);
+    if (next || !(onScreen?.state === 'open' || items.nextOpen())) show(next);
     else view.say('last');
   },
   continue: () => show(items.nextOpen()),
@@ -151,21 +152,10 @@ function showEnd() {
 function update() {
   view.showState(onScreen, {
     draft: draftOf(onScreen ?? {}),
-    place: onScreen ? describe(onScreen) : '',
     canContinue: onScreen && onScreen.state !== 'open' && items.nextOpen(),
     undo: steps.at(-1)?.label,
   });
   if (!onScreen && outbox.pending.length === 0) refill();
-}
-
-function describe(item) {
-  if (item.state === 'skipped') return view.words('is-skipped');
-  if (item.state === 'open') return item.isLapsed ? view.words('is-lapsed') : '';
-  return view.words(item.rating.surplus ? 'is-extra' : 'is-rated', item.rating.level, levelName(item));
-}
-
-function levelName({ assignment, rating }) {
-  return assignment.criterion.levels.find((each) => each.level === rating.level)?.name ?? '';
 }
 
 function advance(said, stays) {
@@ -185,13 +175,13 @@ function submit(item, level, judged) {
   const now = { shown_at: shownAt, decided_ms: Math.round(elapsed) };
   const { shown_at, decided_ms } = judged?.shown_at ? judged : now;
   const rating = { level, ...draftOf(item), shown_at, decided_ms };
-  if (item.state !== 'rated') progress.count(1);
+  if (item.state !== 'rated') count(1);
   send(item, 'submit', rating, { state: 'rated', rating });
 }
 
 function clear(item) {
   keepDraft(item.id, draftOf(item));
-  progress.count(-1);
+  count(-1);
   send(item, 'clear', {}, { state: 'open', rating: null });
 }
 
@@ -228,11 +218,14 @@ async function refill() {
     await items.refill();
   } catch (error) {
     failure = error;
-    if (error.isSignedOut) delivery.showSignedOut(error.code);
+    if (error.isSignedOut) showSignedOut(error.code);
     else if (!onScreen) view.showMessage(view.words('unreachable', error.message));
   }
   const next = items.current ?? items.nextOpen();
-  if (!onScreen && next) return show(next);
+  if (!onScreen && next) {
+    view.announce(next.assignment.brief);
+    return show(next);
+  }
   if (onScreen) update();
   else if (!failure) showEnd();
   clearTimeout(refillTimer);
@@ -300,7 +293,7 @@ async function start() {
   listen();
   listenToNote();
   view.chooseLayout(localStorage.getItem(LAYOUT_KEY));
-  for (const part of [delivery, outbox, progress, leases]) part.start();
+  outbox.start();
   const wanted = new URLSearchParams(location.search).get('item');
   history.replaceState(null, '', location.pathname);
   if (wanted) await goTo(wanted);

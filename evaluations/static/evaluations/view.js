@@ -33,9 +33,18 @@ export class View {
     this.#paint();
   }
 
+  /** @returns {string} what became of the item so far */
+  describe({ assignment, isLapsed, rating, state }) {
+    if (state === 'skipped') return this.words('is-skipped');
+    if (!rating) return isLapsed ? this.words('is-lapsed') : '';
+    const { name } = assignment.criterion.levels.find(({ level }) => level === rating.level) ?? {};
+    return this.words(rating.surplus ? 'is-extra' : 'is-rated', rating.level, name ?? '');
+  }
+
   /** What was decided of the item, and what can be. */
-  showState(item, { draft, place, canContinue, undo }) {
+  showState(item, { draft, canContinue, undo }) {
     const { refs } = this;
+    const place = item ? this.describe(item) : '';
     for (const button of refs.levels.children) {
       press(button, Number(button.dataset.level) === item?.rating?.level);
       button.disabled = item?.images !== 'ready';
