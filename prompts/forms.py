@@ -232,4 +232,4 @@ class ImageModelForm(forms.ModelForm):
 
     def _get_validation_exclusions(self) -> set[str]:
         # Django's URL field knows no names of one part, such as http://sd-webui:7860.
-        return {*super()._get_validation_exclusions(), "base_url"}
+        return {*super()._get_validation_exclusions(), "base_url"}  # type: ignore[misc] # not in the stubs

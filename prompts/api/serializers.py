@@ -160,7 +160,7 @@ class LineSerializer(serializers.Serializer):
 class RowSerializer(serializers.Serializer):
     """Two lines side by side; one of them is null where a line was added or removed."""
 
-    kind = serializers.ChoiceField(choices=["equal", "changed", "removed", "added"])
+    change = serializers.ChoiceField(source="kind", choices=["equal", "changed", "removed", "added"])
     before = LineSerializer(allow_null=True)
     after = LineSerializer(allow_null=True)
 
