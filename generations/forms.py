@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from generations.choices import ImageRole, Priority
 from generations.models import Dataset, DatasetVersion
@@ -45,7 +46,12 @@ class _PlainForm(forms.Form):
 class DatasetForm(forms.ModelForm):
     """What a dataset is called."""
 
-    slug = forms.SlugField(max_length=80, required=False, help_text="Made from the name when empty.")
+    slug = forms.SlugField(
+        max_length=80,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="The one it has stays when this is empty.",
+    )
 
     class Meta:
         model = Dataset

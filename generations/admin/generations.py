@@ -12,6 +12,7 @@ from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
 from accounts.models import User
@@ -49,9 +50,9 @@ class GenerationAdmin(ProductModelAdmin):
         "status",
         shared.RatingFilter,
         ("created_at", shared.CreatedFilter),
-        ("prompt_version", admin.RelatedOnlyFieldListFilter),
-        ("image_model", admin.RelatedOnlyFieldListFilter),
-        ("run", admin.RelatedOnlyFieldListFilter),
+        ("prompt_version", AutocompleteSelectFilter),
+        ("image_model", RelatedDropdownFilter),
+        ("run", AutocompleteSelectFilter),
         "source",
         shared.CurrentFilter,
     )
@@ -154,7 +155,7 @@ class GenerationAdmin(ProductModelAdmin):
         """The first output, small."""
         outputs = list(generation.outputs.all())
         if not outputs:
-            return format_html('<span class="mg-thumb mg-thumb-empty"></span>')
+            return format_html('<span class="mg-thumb mg-thumb-empty" title="{}"></span>', "No image")
         address = shared.image_url(outputs[0], "small")
         return format_html('<img class="mg-thumb" src="{}" alt="" loading="lazy">', address)
 

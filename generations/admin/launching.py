@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from generations.forms import RunLaunchForm, read_inputs
-from generations.models import DatasetVersion
+from generations.models import DatasetItem, DatasetVersion
 from generations.services.planning import prepare_version
-from generations.services.runs import MAX_REPEATS, create_run, plan_run
+from generations.services.runs import MAX_GENERATIONS, MAX_REPEATS, RunTooLargeError, create_run
 from mayagen.common.errors import DomainError
 from prompts.choices import Kind
 from prompts.models import PromptVersion
@@ -128,20 +128,22 @@ def make_plan(
 
 def _find_problem(chosen: Sequence[PromptVersion], dataset: DatasetVersion | None, repeats: int) -> str:
     """Return why this can't be launched, as far as it can be known before the rest is filled in."""
-    if not chosen:
-        return ""
     try:
         for version in chosen:
             prepare_version(version)
-        if dataset is not None and all(version.image_model.kind == Kind.TEXT_TO_IMAGE for version in chosen):
-            plan_run(
-                version_ids=[version.pk for version in chosen],
-                dataset_version=dataset,
-                variables={},
-                repeats=repeats,
-            )
     except DomainError as error:
         return error.message
+    if len(chosen) * repeats * (cast("Any", dataset).n_items if dataset else 1) > MAX_GENERATIONS:
+        return RunTooLargeError.sentence
+    if dataset is None:
+        return ""
+    used = {version: set(list_version_variables(version)) for version in chosen}
+    items = DatasetItem.objects.filter(dataset_version=dataset).order_by("position")
+    for key, variables in items.values_list("key", "variables").iterator(chunk_size=2_000):
+        for version, names in used.items():
+            missing = sorted(names - variables.keys())
+            if missing:
+                return f"{version}: the item {key} has no value for {', '.join(missing)}."
     return ""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -15,6 +17,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.utils import parse_date_str
 
 from generations.choices import Status
 from generations.models import Generation, StoredImage
@@ -101,14 +104,6 @@ def get_page(request: HttpRequest, rows: QuerySet[Any], *, size: int, **kept: st
     )
 
 
-class StatusFilter(admin.ChoicesFieldListFilter):
-    """Generations by where they stand."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.title = "status"
-
-
 class RatingFilter(admin.SimpleListFilter):
     """Generations by what people think of them."""
 
@@ -160,7 +155,26 @@ class CurrentFilter(admin.SimpleListFilter):
 
 
 class CreatedFilter(RangeDateFilter):
-    """Rows by the days of their making."""
+    """Rows by the days of their making, in UTC, both included."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first = self._read_day(f"{self.field_path}_from")
+        last = self._read_day(f"{self.field_path}_to")
+        if first is not None:
+            queryset = queryset.filter(**{f"{self.field_path}__gte": first})
+        if last is not None:
+            queryset = queryset.filter(**{f"{self.field_path}__lt": last + timedelta(days=1)})
+        return queryset
+
+    def _read_day(self, name: str) -> datetime | None:
+        text = self.used_parameters.get(name)
+        if not text:
+            return None
+        day = parse_date_str(str(text))
+        # The last days of the calendar have no next one.
+        if day is None or day.year >= MAXYEAR:
+            raise ValidationError("This is no date.")
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def image_url(image: StoredImage, size: str) -> str:
