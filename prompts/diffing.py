@@ -14,9 +14,9 @@ RowKind = Literal["equal", "changed", "removed", "added"]
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 # difflib's time grows with the square of its input and worse; beyond these sizes whole lines, then whole
 # fields, are shown as changed. A page of prompt text has about 50 lines.
-_MAX_LINES = 500
-_MAX_WORDS = 400
-_MAX_LENGTH_BY_WORD = 50_000
+_MAX_LINES = 300
+_MAX_WORDS = 300
+_MAX_LENGTH_BY_WORD = 25_000
 # Two lines with less than this in common are shown as one removed and one added.
 _MIN_SIMILARITY = 0.25
 
