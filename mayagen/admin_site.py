@@ -8,11 +8,15 @@ from typing import Any
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from unfold.sites import UnfoldAdminSite
+
+from mayagen.navigation import find
 
 PRODUCT_APPS = frozenset({"accounts", "prompts", "generations", "evaluations"})
 
@@ -47,6 +51,28 @@ class MayagenAdminSite(UnfoldAdminSite):
     ) -> HttpResponse:
         """Send people to the product's own page for it, which limits guessing and writes the audit entry."""
         return redirect("account_change_password")
+
+    def extra_urls(self) -> list[URLPattern]:
+        """Return the pages that belong to no model."""
+        from evaluations.views.analytics import show_analytics
+        from evaluations.views.dashboard import show_overview
+        from mayagen.queue_status import show_queue_status
+
+        return [
+            path("analytics/", self.admin_view(show_analytics), name="analytics"),
+            path("overview/", self.admin_view(show_overview), name="overview"),
+            path("queue-status/", self.admin_view(show_queue_status), name="queue-status"),
+        ]
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Answer the search field of the sidebar; nothing is kept from one search to the next."""
+        found = Paginator(find(request, request.GET.get("s", "")), per_page=100)
+        is_extended = "extended" in request.GET
+        template = (
+            "unfold/helpers/command_results.html" if is_extended else "unfold/helpers/search_results.html"
+        )
+        context = {"page_obj": found, "results": found.page(1), "page_counter": 0, "execution_time": 0}
+        return TemplateResponse(request, template, context, headers={"HX-Trigger": "search"})
 
     def register(
         self, model_or_iterable: type[Model] | Iterable[type[Model]], *args: Any, **kwargs: Any

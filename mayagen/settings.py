@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import dj_database_url
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from mayagen.env import BASE_DIR, read_environment, read_provider_keys
@@ -284,7 +285,28 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "MayaGen",
     "SITE_HEADER": "MayaGen",
     "SITE_SYMBOL": "image_search",
+    "SITE_ICON": lambda _request: static("mayagen/logo.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("mayagen/logo.svg")}
+    ],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "evaluations.views.dashboard.add_dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "mayagen.navigation.list_navigation"},
+    # The accent of mayagen/static/mayagen/tokens.css and its neighbours.
+    "COLORS": {
+        "primary": {
+            "50": "#faf5ff",
+            "100": "#f3e8ff",
+            "200": "#e9d4ff",
+            "300": "#dab2ff",
+            "400": "#c27aff",
+            "500": "#ad46ff",
+            "600": "#8200db",
+            "700": "#6e11b0",
+            "800": "#59168b",
+            "900": "#4a1272",
+            "950": "#33204a",
+        },
+    },
 }
