@@ -49,7 +49,7 @@ export class Api {
   }
 
   #fetch(url, options) {
-    const headers = { Accept: 'application/json', 'Content-Type': 'application/json', 'X-CSRFToken': this.csrfToken };
+    const headers = { 'Content-Type': 'application/json', 'X-CSRFToken': this.csrfToken };
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     return fetch(url, { headers, signal, ...options }).catch(() => Promise.reject(noAnswer()));
   }

@@ -5,12 +5,11 @@
  * @typedef {{level: number, note: string, flagged: boolean, surplus?: boolean}} Rating
  *
  * @typedef {object} Item
- * @property {object} assignment as the server sent it
  * @property {string} id
- * @property {'open'|'rated'|'skipped'} state what the evaluator did, sent or not
- * @property {Rating|null} rating likewise
+ * @property {object} assignment as the server sent it
+ * @property {'open'|'rated'|'skipped'} state what the evaluator did, sent or not; `rating` likewise
+ * @property {Rating|null} rating
  * @property {boolean} isLapsed the lease on it ran out while it was open
- * @property {boolean} wasShown
  * @property {'idle'|'loading'|'ready'|'broken'} images
  * @property {HTMLImageElement[]} pictures the output, then the inputs
  */
@@ -96,7 +95,7 @@ export class Items extends EventTarget {
     if (!this.pendingIds().includes(item.id)) this.revert(item);
   }
 
-  /** Show what the server last said: what was sent since has been refused. */
+  /** Show what the server last said. */
   revert(item) {
     Object.assign(item, stateOf(item.assignment));
   }
@@ -143,7 +142,8 @@ export class Items extends EventTarget {
     const { image, inputs } = item.assignment;
     item.images = 'loading';
     try {
-      const pictures = await Promise.all([image, ...inputs].map(decode));
+      const all = [decode(image, 'Output'), ...inputs.map((each) => decode(each, 'Input'))];
+      const pictures = await Promise.all(all);
       if (item.images === 'loading') Object.assign(item, { pictures, images: 'ready' });
     } catch {
       item.images = 'broken';
@@ -170,9 +170,9 @@ function release(item) {
   Object.assign(item, { images: 'idle', pictures: [] });
 }
 
-async function decode(source) {
+async function decode({ url }, alt) {
   for (const wait of [...IMAGE_RETRY_MS, null]) {
-    const image = Object.assign(new Image(), { decoding: 'sync', draggable: false, src: source.url });
+    const image = Object.assign(new Image(), { alt, decoding: 'sync', src: url });
     try {
       await image.decode();
       return image;

@@ -3,45 +3,44 @@
 const BEAT_MS = 45_000;
 /** Whoever has not touched the page for this long is away: their leases lapse. */
 const AWAY_MS = 10 * 60_000;
+let lastActivity = Date.now();
+let lastBeat = Date.now();
 
 /**
- * @param {{api: import('./api.js').Api, items: import('./items.js').Items, onLost: () => void,
- *   hasDraft: (item: import('./items.js').Item) => boolean}} options
+ * @param {{api: import('./api.js').Api, items: import('./items.js').Items, onChange: () => void,
+ *   hasDraft: (item: import('./items.js').Item) => boolean}} page
  */
-export function keepLeases({ api, items, hasDraft, onLost }) {
-  let lastActivity = Date.now();
-  let lastBeat = Date.now();
-
-  async function beat() {
-    const { held, current, path } = items;
-    if (Date.now() - lastActivity > AWAY_MS || held.length === 0) return;
-    lastBeat = Date.now();
-    const body = { assignments: held.map(({ id }) => id), shown: held.includes(current) ? current.id : null };
-    // Without an answer the next beat is soon enough: leases outlast three.
-    const answer = await api.post(`${path}/heartbeat/`, body).catch(() => null);
-    if (!answer?.lost.length) return;
-    items.lose(answer.lost);
-    onLost();
-  }
-
-  function noteActivity() {
-    lastActivity = Date.now();
-    if (lastActivity - lastBeat > BEAT_MS + 5_000) beat();
-  }
-
-  /** The item on screen and those with a note stay ours for a reload. */
-  function giveBack() {
-    const { held, current, path } = items;
-    const unseen = held.filter((item) => item !== current && !hasDraft(item));
-    if (unseen.length === 0) return;
-    api.post(`${path}/return/`, { assignments: unseen.map(({ id }) => id) }, true).catch(() => {});
-  }
-
-  setInterval(beat, BEAT_MS);
+export function keepLeases(page) {
+  setInterval(() => beat(page), BEAT_MS);
   for (const type of ['keydown', 'pointerdown', 'wheel', 'visibilitychange']) {
-    document.addEventListener(type, noteActivity, { passive: true });
+    document.addEventListener(type, () => noteActivity(page), { passive: true });
   }
-  window.addEventListener('pagehide', giveBack);
+  window.addEventListener('pagehide', () => giveBack(page));
   // A page out of the browser's back/forward cache has given its items back.
   window.addEventListener('pageshow', (event) => event.persisted && location.reload());
+}
+
+function noteActivity(page) {
+  lastActivity = Date.now();
+  if (lastActivity - lastBeat > BEAT_MS + 5_000) beat(page);
+}
+
+async function beat({ api, items, onChange }) {
+  const { held, current, path } = items;
+  if (Date.now() - lastActivity > AWAY_MS || held.length === 0) return;
+  lastBeat = Date.now();
+  const body = { assignments: held.map(({ id }) => id), shown: held.includes(current) ? current.id : null };
+  // Without an answer the next beat is soon enough: leases outlast three.
+  const answer = await api.post(`${path}/heartbeat/`, body).catch(() => null);
+  if (!answer?.lost.length) return;
+  items.lose(answer.lost);
+  onChange();
+}
+
+/** The item on screen and those with a note stay ours for a reload. */
+function giveBack({ api, items, hasDraft }) {
+  const { held, current, path } = items;
+  const unseen = held.filter((item) => item !== current && !hasDraft(item));
+  if (unseen.length === 0) return;
+  api.post(`${path}/return/`, { assignments: unseen.map(({ id }) => id) }, true).catch(() => {});
 }

@@ -3,13 +3,8 @@
  * localStorage until then, so that neither a dead network nor a closed tab loses a rating. Every entry has
  * a key of its own, so two tabs never overwrite each other's.
  *
- * @typedef {object} Entry
- * @property {string} key sorts by the time it was added
- * @property {'submit'|'clear'|'skip'|'reopen'} kind
- * @property {string} assignment
- * @property {string} queue
- * @property {object} body
- * @property {string} [refusal] the server's sentence, once it said no for good; then also `status`
+ * @typedef {{key: string, kind: 'submit'|'clear'|'skip'|'reopen', assignment: string, queue: string,
+ *   body: object, refusal?: string, status?: number}} Entry keys sort by time; `refusal`: the server's sentence
  */
 import { ApiError } from './api.js';
 
@@ -95,7 +90,8 @@ export class Outbox extends EventTarget {
   async #sendAll() {
     for (let [entry] = this.pending; entry; [entry] = this.pending) {
       try {
-        const assignment = await this.api.post(`assignments/${entry.assignment}/${entry.kind}/`, entry.body, true);
+        const path = `assignments/${entry.assignment}/${entry.kind}/`;
+        const assignment = await this.api.post(path, entry.body, true);
         this.#settle(entry, 'answered', { entry, assignment });
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;

@@ -1,44 +1,46 @@
 /** How far the evaluator is: the server's counts, counted on here in between. */
+import { refs } from './view.js';
 
 const READ_EVERY_MS = 30_000;
 const number = new Intl.NumberFormat('en');
+let counts = null;
+/** Ratings given since the counts were read. */
+let given = 0;
 
 /**
- * @param {{api: import('./api.js').Api, path: string, refs: object, isSettled: () => boolean}} options
- * @returns {(step: 1|-1) => void} to be called when a rating is given, or withdrawn
+ * @param {import('./api.js').Api} api
+ * @param {string} path of the queue
+ * @param {() => boolean} isSettled the server has all that was counted here
  */
-export function showProgress({ api, path, refs, isSettled }) {
-  let counts = null;
-  /** Ratings given since the counts were read. */
-  let given = 0;
+export function showProgress(api, path, isSettled) {
+  read(api, path);
+  setInterval(() => document.visibilityState === 'visible' && isSettled() && read(api, path), READ_EVERY_MS);
+}
 
-  function show() {
-    if (!counts) return;
-    const plus = (count, step = given) => Math.max(0, count + step);
-    const left = plus(counts.due, -given);
-    const mine = plus(counts.rated_by_me);
-    const parts = [`${number.format(plus(counts.rated_by_me_today))} today`];
-    if (counts.pace_per_hour !== null) parts.push(`${number.format(plus(counts.pace_per_hour))} per hour`);
-    parts.push(counts.due_is_capped ? `over ${number.format(counts.due)} due` : `${number.format(left)} due`);
-    refs.progress.hidden = false;
-    refs.progressText.textContent = parts.join(' · ');
-    refs.progressBar.hidden = Boolean(counts.due_is_capped);
-    Object.assign(refs.progressBar, { max: Math.max(1, mine + left), value: mine });
-  }
+/** @param {1|-1} step a rating given, or one withdrawn */
+export function count(step) {
+  given += step;
+  show();
+}
 
-  async function read() {
-    const before = given;
-    const answer = await api.get(`${path}/progress/`).catch(() => null);
-    if (!answer) return;
-    counts = answer;
-    given -= before;
-    show();
-  }
+async function read(api, path) {
+  const before = given;
+  const answer = await api.get(`${path}/progress/`).catch(() => null);
+  if (!answer) return;
+  counts = answer;
+  count(-before);
+}
 
-  read();
-  setInterval(() => document.visibilityState === 'visible' && isSettled() && read(), READ_EVERY_MS);
-  return (step) => {
-    given += step;
-    show();
-  };
+function show() {
+  if (!counts) return;
+  const plus = (value, step = given) => Math.max(0, value + step);
+  const left = plus(counts.due, -given);
+  const mine = plus(counts.rated_by_me);
+  const parts = [`${number.format(plus(counts.rated_by_me_today))} today`];
+  if (counts.pace_per_hour !== null) parts.push(`${number.format(plus(counts.pace_per_hour))} per hour`);
+  parts.push(counts.due_is_capped ? `over ${number.format(counts.due)} due` : `${number.format(left)} due`);
+  refs.progress.hidden = false;
+  refs.progressText.textContent = parts.join(' · ');
+  refs.progressBar.hidden = Boolean(counts.due_is_capped);
+  Object.assign(refs.progressBar, { max: Math.max(1, mine + left), value: mine });
 }

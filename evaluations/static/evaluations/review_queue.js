@@ -1,38 +1,33 @@
 /** The review page: what each key, button and answer leads to. */
 import { Api } from './api.js';
-import { reportDelivery } from './delivery.js';
+import { reportDelivery, showSignedOut } from './delivery.js';
 import { draftOf, keepDraft } from './drafts.js';
 import { Items } from './items.js';
 import { listenToKeys } from './keys.js';
 import { keepLeases } from './leases.js';
 import { Outbox } from './outbox.js';
-import { showProgress } from './progress.js';
-import { makeSlider } from './slider.js';
-import { View } from './view.js';
-import { Zoom } from './zoom.js';
+import { count, showProgress } from './progress.js';
+import { listenToDivider } from './slider.js';
+import * as view from './view.js';
+import * as zoom from './zoom.js';
 
 const GUARD_MS = 200;
 const POLL_MS = 15_000;
 const RETRY_MS = 5_000;
 const LOADING_SHOWN_AFTER_MS = 150;
 const HISTORY_PAGES = 25;
-const LAYOUT_KEY = 'mayagen:compare-layout';
 
 const root = document.querySelector('[data-review]');
-const { queue, person } = root.dataset;
-const view = new View();
+const { dataset } = root;
+const { queue, person } = dataset;
 const { refs } = view;
-const api = new Api(root.dataset);
+const api = new Api(dataset);
 const outbox = new Outbox({ api, person });
 const items = new Items({ api, queue, pendingIds: () => outbox.pending.map((entry) => entry.assignment) });
-const count = showProgress({ api, path: items.path, refs, isSettled: () => outbox.pending.length === 0 });
-const zoom = new Zoom(refs.stage, {
-  onChange: () => (refs.zoom.textContent = zoom.isFit ? 'Fit' : `${zoom.percent} %`),
-  onSwipe: (direction) => isReady() && (direction > 0 ? commands.forward() : commands.back()),
-});
-makeSlider(refs.divider, view.layers.over);
+const hasDraft = (item) => draftOf(item).note !== '';
+const page = { api, outbox, items, dataset, goTo, hasDraft, onChange: update };
 
-/** What the evaluator looks at; nothing while nothing is due. @type {import('./items.js').Item|undefined} */
+/** What the evaluator looks at, if anything is due. @type {import('./items.js').Item|undefined} */
 let onScreen;
 /** When its image was painted, by `performance.now()`; null before that. */
 let paintedAt = null;
@@ -41,9 +36,6 @@ let refillTimer = 0;
 let loadingTimer = 0;
 /** What undo takes back, newest last. */
 const steps = [];
-const { dataset } = root;
-const showSignedOut = reportDelivery({ outbox, items, view, dataset, goTo, onChange: update });
-keepLeases({ api, items, hasDraft: (item) => draftOf(item).note !== '', onLost: update });
 
 const commands = {
   rate({ level, stays }) {
@@ -107,7 +99,7 @@ const commands = {
   },
 };
 
-/** Nothing acts on an image that only just came: a second press must not judge the next one. */
+/** A second press must not judge the next image, which only just came. */
 function isReady() {
   if (!onScreen || onScreen.images === 'broken') return true;
   return paintedAt !== null && performance.now() - paintedAt >= GUARD_MS;
@@ -171,7 +163,7 @@ function remember(label) {
 
 /** @param {object} [judged] a rating already given, whose judgement this repeats */
 function submit(item, level, judged) {
-  const elapsed = performance.now() - (paintedAt ?? performance.now());
+  const elapsed = paintedAt === null ? 0 : performance.now() - paintedAt;
   const now = { shown_at: shownAt, decided_ms: Math.round(elapsed) };
   const { shown_at, decided_ms } = judged?.shown_at ? judged : now;
   const rating = { level, ...draftOf(item), shown_at, decided_ms };
@@ -218,7 +210,7 @@ async function refill() {
     await items.refill();
   } catch (error) {
     failure = error;
-    if (error.isSignedOut) showSignedOut(error.code);
+    if (error.isSignedOut) showSignedOut(page, error.code);
     else if (!onScreen) view.showMessage(view.words('unreachable', error.message));
   }
   const next = items.current ?? items.nextOpen();
@@ -240,9 +232,9 @@ async function readEarlier() {
   }
 }
 
-/** Show one of the evaluator's own items, out of their history if need be. */
+/** Show one of the evaluator's own items. */
 async function goTo(id) {
-  for (let page = 0; !items.find(id) && items.hasEarlier && page < HISTORY_PAGES; page += 1) await readEarlier();
+  for (let n = 0; n < HISTORY_PAGES && !items.find(id) && items.hasEarlier; n += 1) await readEarlier();
   const item = items.find(id);
   if (item) show(item);
   else view.say('not-found');
@@ -257,7 +249,7 @@ function listen() {
     // After a click with the pointer the keys, Space above all, belong to the page again.
     if (event.detail > 0) button.blur();
     const { command, level, layout } = button.dataset;
-    if (layout) chooseLayout(layout);
+    if (layout) view.chooseLayout(layout);
     if (command && (command === 'help' || isReady())) commands[command]();
     if (level && isReady()) commands.rate({ level: Number(level), stays: event.shiftKey });
   });
@@ -284,15 +276,14 @@ function listenToNote() {
   note.addEventListener('blur', () => root.toggleAttribute('data-note-open', false));
 }
 
-function chooseLayout(layout) {
-  view.chooseLayout(layout);
-  localStorage.setItem(LAYOUT_KEY, layout);
-}
-
 async function start() {
   listen();
   listenToNote();
-  view.chooseLayout(localStorage.getItem(LAYOUT_KEY));
+  listenToDivider();
+  zoom.listenToPointers((direction) => isReady() && (direction > 0 ? commands.forward() : commands.back()));
+  reportDelivery(page);
+  keepLeases(page);
+  showProgress(api, items.path, () => outbox.pending.length === 0);
   outbox.start();
   const wanted = new URLSearchParams(location.search).get('item');
   history.replaceState(null, '', location.pathname);
