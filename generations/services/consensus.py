@@ -11,7 +11,7 @@ from generations.models import Generation, InputImage, OutputImage
 from mayagen.common.errors import NotFoundError
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def set_consensus(
     *, output_image_id: uuid.UUID, output_rating: Decimal | None, generation_rating: Decimal | None
 ) -> None:

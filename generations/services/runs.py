@@ -18,6 +18,7 @@ from accounts.permissions import require
 from generations.choices import Priority, Status
 from generations.models import DatasetVersion, Generation, InputImage, Run
 from generations.services.images import InputFiles, UploadedInput, make_inputs, stored_while_written
+from generations.services.inserting import insert_many
 from generations.services.planning import (
     MAX_SEED,
     Case,
@@ -250,7 +251,7 @@ def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: S
 
 
 def _save(made: Sequence[tuple[Generation, Case]]) -> None:
-    Generation.objects.bulk_create([generation for generation, _ in made], batch_size=_BATCH)
+    insert_many(Generation, [generation for generation, _ in made])
     InputImage.objects.bulk_create(
         [image for generation, case in made for image in make_inputs(generation, case.inputs)],
         batch_size=_BATCH,

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import AuditEntry, User
 from generations.choices import ImageRole, Status
 from generations.models import Generation, InputImage, Run
+from generations.services import inserting
 from generations.services.images import InputsInvalidError, UploadedInput
 from generations.services.planning import (
     CaseVariablesError,
@@ -358,3 +359,25 @@ def test_the_number_of_queries_does_not_grow_with_the_items(
 
     with django_assert_max_num_queries(22):
         launch(admin, prompt_versions=versions, dataset_version=dataset_version)
+
+
+@pytest.mark.parametrize("batch", [1, 1_000])
+def test_large_runs_are_written_as_small_ones_are(
+    admin: User, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inserting, "BATCH", batch)
+    version = PromptVersionFactory(temperature="0.70")
+    odd = 'tab\t, line\nend, \\N, \\., "quotes", {braces}, é 漢 🦊'
+    variables = {"subject": odd, "number": 0.5, "flag": True}
+    item = DatasetItemFactory(variables=variables, brief=odd)
+
+    run = launch(admin, prompt_versions=[version], dataset_version=item.dataset_version, repeats=2)
+
+    first, second = Generation.objects.filter(run=run).order_by("repeat")
+    assert first.variables == second.variables == variables
+    assert first.rendered_prompt == f"A photo of {odd}, soft light"
+    assert (first.brief, first.status, first.source) == (odd, Status.QUEUED, "engine")
+    assert (first.repeat, second.repeat, first.dataset_item_id) == (0, 1, item.pk)
+    assert first.created_by == admin
+    assert (first.result_rating, first.retry_of_id, first.error_code) == (None, None, "")
+    assert first.parameters == {"style": "shapes", "detail": 4}
