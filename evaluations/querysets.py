@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,10 +30,12 @@ class ReviewQueueQuerySet(SoftDeleteQuerySet["ReviewQueue"]):
 
     def open_to(self, actor: User) -> Self:
         """Keep the active queues in which the actor may rate."""
-        if not can(actor, "evaluations.review"):
-            return self.none()
+        return self.with_member(actor.pk) if can(actor, "evaluations.review") else self.none()
+
+    def with_member(self, person_id: uuid.UUID) -> Self:
+        """Keep the active queues that are for everybody or for this person."""
         members: QuerySet[Any] = QuerySet(self.model.evaluators.through).filter(reviewqueue=OuterRef("pk"))
-        is_member = ~Exists(members) | Exists(members.filter(user=actor.pk))
+        is_member = ~Exists(members) | Exists(members.filter(user=person_id))
         return self.alive().filter(is_member, is_active=True)
 
     def visible_to(self, actor: User) -> Self:

@@ -16,7 +16,8 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.models import User
-from evaluations.assignment.items import AssignmentFacts, list_facts, to_parameter
+from evaluations.assignment.items import AssignmentFacts, list_facts
+from evaluations.assignment.statements import to_parameter
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, Rating, RatingTally, ReviewQueue
 from generations.models import Generation, OutputImage

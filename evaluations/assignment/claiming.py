@@ -8,33 +8,34 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, IntegerField, OuterRef, Q, Subquery
+from django.db.models import Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.permissions import can
 from evaluations.assignment.items import (
     AssignedItem,
     CriterionFacts,
     list_facts,
     list_shown,
     select_shown,
-    to_parameter,
 )
 from evaluations.assignment.leasing import after
+from evaluations.assignment.statements import KeptStatement, to_parameter, to_uuid
 from evaluations.assignment.strategies import count_to_claim, is_tail
 from evaluations.choices import KEEPS_ITEM_FROM_RETURNING, AssignmentState
 from evaluations.models import Assignment, QueueItem, ReviewQueue, Scale
 from mayagen.common.ids import random_id, uuid7
 
-MAX_RATERS_AT_TAIL: Final = 50
-"""More people than this at one queue's tail are counted as so many."""
-START: Final = (-1, 0)
-"""The place before a queue's first item."""
+_ENOUGH: Final = 400
+"""Due items are counted no further than this, which is the tail of 50 people who prefetch 8 each."""
+START: Final = 0
+"""Stands for the place before a queue's first item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Opening:
     n_held: int
     n_due: int
     n_raters: int
-    position: tuple[int, int]
+    last_item: int
 
     def count_new(self, n_wanted: int) -> int:
         """Return how many items to claim for who wants so many in all."""
@@ -58,7 +59,6 @@ class Opening:
         return is_tail(n_wanted=n_wanted, n_due=self.n_due, n_raters=self.n_raters)
 
 
-# Counted no further than the tail can reach.
 _N_DUE: Final = """(SELECT count(*) FROM (
     SELECT 1 FROM evaluations_queueitem i WHERE i.queue_id = %s AND i.n_open > 0 LIMIT %s) due)"""
 _N_HELD: Final = """(SELECT count(*) FROM evaluations_assignment a
@@ -67,8 +67,7 @@ _N_OTHERS: Final = """(SELECT count(DISTINCT a.evaluator_id) FROM evaluations_as
     WHERE a.queue_id = %s AND a.evaluator_id <> %s AND a.state = 'leased')"""
 # The item that the evaluator finished last: going on from there spares the scan of all that they have rated
 # and others have not.
-_LAST_ITEM: Final = """(SELECT i.{column} FROM evaluations_assignment a
-    JOIN evaluations_queueitem i ON i.id = a.item_id
+_LAST_ITEM: Final = """(SELECT a.item_id FROM evaluations_assignment a
     WHERE a.queue_id = %s AND a.evaluator_id = %s AND a.state IN ('submitted', 'skipped')
     ORDER BY a.finished_at DESC, a.id DESC LIMIT 1)"""
 
@@ -82,7 +81,10 @@ WITH held AS (
     RETURNING *
 ), picked AS (
     SELECT i.id, i.output_image_id FROM evaluations_queueitem i
-    WHERE i.queue_id = %(queue)s AND i.n_open > 0 AND (i.shuffle_key, i.id) > (%(shuffle_key)s, %(item)s)
+    WHERE i.queue_id = %(queue)s AND i.n_open > 0
+        AND (i.shuffle_key, i.id) > (
+            COALESCE((SELECT p.shuffle_key FROM evaluations_queueitem p WHERE p.id = %(after)s), -1),
+            %(after)s)
         AND NOT EXISTS (SELECT 1 FROM evaluations_assignment a
                         WHERE a.item_id = i.id AND a.evaluator_id = %(evaluator)s
                             AND a.state IN ('leased', 'submitted', 'skipped'))
@@ -107,57 +109,63 @@ WITH held AS (
 """
 
 
-def get_opening(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> Opening | None:
-    """Return what a claim in this queue starts from, or None when the queue is not open to the actor."""
-    who = [to_parameter(queue_id), to_parameter(actor.pk)]
-    enough = n_wanted * MAX_RATERS_AT_TAIL
+def _build_opening(*, queue: uuid.UUID, evaluator: uuid.UUID) -> QuerySet[Any, Any]:
+    who = [to_parameter(queue), to_parameter(evaluator)]
     newest = Scale.objects.filter(criterion=OuterRef("criterion")).order_by("-number")
-    row = (
-        ReviewQueue.objects.open_to(actor)
-        .filter(pk=queue_id)
+    return (
+        ReviewQueue.objects.with_member(evaluator)
+        .filter(pk=queue)
         .values_list(
             *("held_lease_seconds", "criterion", "criterion__slug", "criterion__name"),
             *("criterion__description", Subquery(newest.values("pk")[:1])),
             RawSQL(_N_HELD, who, IntegerField()),  # noqa: S611 - constant text
-            RawSQL(_N_DUE, [who[0], enough], IntegerField()),  # noqa: S611 - constant text
+            RawSQL(_N_DUE, [who[0], _ENOUGH], IntegerField()),  # noqa: S611 - constant text
             RawSQL(_N_OTHERS, who, IntegerField()),  # noqa: S611 - constant text
-            RawSQL(_LAST_ITEM.format(column="shuffle_key"), who, IntegerField()),  # noqa: S611 - constant text
-            RawSQL(_LAST_ITEM.format(column="id"), who, IntegerField()),  # noqa: S611 - constant text
+            RawSQL(_LAST_ITEM, who, IntegerField()),  # noqa: S611 - constant text
         )
-        .first()
     )
+
+
+_OPENING: Final = KeptStatement(_build_opening, "queue", "evaluator")
+
+
+def get_opening(*, actor: User, queue_id: uuid.UUID) -> Opening | None:
+    """Return what a claim in this queue starts from, or None when the queue is not open to the actor."""
+    if not can(actor, "evaluations.review"):
+        return None
+    row = next(iter(_OPENING.run(queue=queue_id, evaluator=actor.pk)), None)
     if row is None:
         return None
-    lease_s, *criterion, n_held, n_due, n_others, shuffle_key, item_id = row
+    lease_s, criterion_id, slug, name, description, scale_id, n_held, n_due, n_others, last_item = row
     return Opening(
         queue_id=queue_id,
         held_lease_seconds=lease_s,
-        criterion=CriterionFacts(*criterion),
+        criterion=CriterionFacts(to_uuid(criterion_id), slug, name, description, to_uuid(scale_id)),
         n_held=n_held,
         n_due=n_due,
         n_raters=n_others + 1,
-        position=START if item_id is None else (shuffle_key, item_id),
+        last_item=last_item or START,
     )
 
 
-def claim(
-    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, position: tuple[int, int]
-) -> list[AssignedItem]:
+def claim(*, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, after_item: int) -> list[AssignedItem]:
     """Return the evaluator's own leases, extended, and as many new ones as the queue's state allows.
 
     Args:
         evaluator_id: Who gets them.
         opening: What `get_opening` returned.
         n_wanted: Leases wanted in all.
-        position: New items come from behind this place in the queue.
+        after_item: New items come from behind this one, in the queue's order.
     """
     n_new = opening.count_new(n_wanted)
     verb = _claim_by_one_statement if connection.vendor == "postgresql" else _claim_in_order
-    return verb(evaluator_id=evaluator_id, opening=opening, n_wanted=n_wanted, n_new=n_new, position=position)
+    return verb(
+        evaluator_id=evaluator_id, opening=opening, n_wanted=n_wanted, n_new=n_new, after_item=after_item
+    )
 
 
 def _claim_by_one_statement(
-    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, position: tuple[int, int]
+    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, after_item: int
 ) -> list[AssignedItem]:
     parameters = {
         "queue": opening.queue_id,
@@ -165,8 +173,7 @@ def _claim_by_one_statement(
         "lease": timedelta(seconds=opening.held_lease_seconds),
         "n_wanted": n_wanted,
         "n_new": n_new,
-        "shuffle_key": position[0],
-        "item": position[1],
+        "after": after_item,
         "ids": [uuid7() for _ in range(n_new)],
         "public_ids": [random_id() for _ in range(n_new)],
     }
@@ -176,17 +183,18 @@ def _claim_by_one_statement(
 
 @transaction.atomic
 def _claim_in_order(
-    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, position: tuple[int, int]
+    *, evaluator_id: uuid.UUID, opening: Opening, n_wanted: int, n_new: int, after_item: int
 ) -> list[AssignedItem]:
     """Do the same where the database has one writer at a time, which the transaction makes us."""
     own = Assignment.objects.filter(evaluator=evaluator_id, queue=opening.queue_id)
     lease = after(opening.held_lease_seconds)
     held = list(own.leased().order_by("pk").values_list("pk", flat=True)[:n_wanted])
     own.filter(pk__in=held).update(lease_expires_at=Greatest("lease_expires_at", lease))
-    shuffle_key, item_id = position
+    last = QueueItem.objects.filter(pk=after_item).values_list("shuffle_key", flat=True).first()
+    shuffle_key = -1 if last is None else last
     picked = list(
         QueueItem.objects.filter(queue=opening.queue_id, n_open__gt=0)
-        .filter(Q(shuffle_key=shuffle_key, pk__gt=item_id) | Q(shuffle_key__gt=shuffle_key))
+        .filter(Q(shuffle_key=shuffle_key, pk__gt=after_item) | Q(shuffle_key__gt=shuffle_key))
         .exclude(Exists(own.filter(item=OuterRef("pk"), state__in=KEEPS_ITEM_FROM_RETURNING)))
         .order_by("shuffle_key", "pk")[:n_new]
     )

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+from evaluations.assignment.statements import to_parameter, to_uuid
 from evaluations.choices import AssignmentState
 from evaluations.models import ScaleLevel
 
@@ -183,11 +184,6 @@ def list_shown(statement: str, parameters: Mapping[str, Any]) -> list[AssignedIt
     return [_build_shown(row, rating=None) for row in _read(statement, parameters)]
 
 
-def to_parameter(value: uuid.UUID) -> uuid.UUID | str:
-    """Return a UUID as the database in use stores it."""
-    return value if connection.features.has_native_uuid_field else value.hex
-
-
 def _read(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     join = "string_agg" if connection.vendor == "postgresql" else "group_concat"
     with connection.cursor() as cursor:
@@ -200,7 +196,7 @@ def _build_shown(row: Sequence[Any], *, rating: RatingFacts | None) -> AssignedI
     public_id, state, lease_expires_at, brief, variables, inputs = row
     places = (place.split(":") for place in (inputs or "").split(",") if place)
     return AssignedItem(
-        public_id=_to_uuid(public_id),
+        public_id=to_uuid(public_id),
         state=state,
         lease_expires_at=_to_time(lease_expires_at),
         brief=brief or write_brief(json.loads(variables)),
@@ -213,19 +209,19 @@ def _build_facts(row: Sequence[Any]) -> AssignmentFacts:
     shown, rest = row[:_N_SHOWN], row[_N_SHOWN:]
     rated, rest = rest[:_N_RATING], rest[_N_RATING:]
     is_rated = shown[1] == AssignmentState.SUBMITTED and rated[0] is not None
-    rating = RatingFacts(_to_uuid(rated[0]), *rated[1:3], *map(bool, rated[3:6])) if is_rated else None
-    criterion = CriterionFacts(_to_uuid(rest[0]), rest[1], rest[2], rest[3], _to_uuid(rest[4]))
+    rating = RatingFacts(to_uuid(rated[0]), *rated[1:3], *map(bool, rated[3:6])) if is_rated else None
+    criterion = CriterionFacts(to_uuid(rest[0]), rest[1], rest[2], rest[3], to_uuid(rest[4]))
     (own_id, queue_id, item_id, evaluator_id, output_id, generation_id, version_id, author_id) = rest[5:13]
     leased_at, finished_at, note, is_flagged, holds_place, is_blind, is_default, last_revision = rest[13:]
     return AssignmentFacts(
-        id=_to_uuid(own_id),
-        queue_id=_to_uuid(queue_id),
+        id=to_uuid(own_id),
+        queue_id=to_uuid(queue_id),
         item_id=item_id,
-        evaluator_id=_to_uuid(evaluator_id),
-        output_image_id=_to_uuid(output_id),
-        generation_id=_to_uuid(generation_id),
-        prompt_version_id=_to_uuid(version_id),
-        author_id=author_id and _to_uuid(author_id),
+        evaluator_id=to_uuid(evaluator_id),
+        output_image_id=to_uuid(output_id),
+        generation_id=to_uuid(generation_id),
+        prompt_version_id=to_uuid(version_id),
+        author_id=author_id and to_uuid(author_id),
         leased_at=_to_time(leased_at),
         finished_at=finished_at and _to_time(finished_at),
         holds_place=bool(holds_place),
@@ -247,10 +243,6 @@ def write_brief(variables: object) -> str:
     if len(variables) == 1:
         return str(next(iter(variables.values())))
     return "; ".join(f"{name}: {value}" for name, value in sorted(variables.items()))
-
-
-def _to_uuid(value: uuid.UUID | str) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 def _to_time(value: datetime | str) -> datetime:

@@ -100,15 +100,15 @@ def take_next_items(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> NextI
         NotFoundError: The actor may not know of the queue.
         PermissionDeniedError: The actor may see the queue but not rate in it.
     """
-    opening = _open(actor, queue_id, n_wanted)
+    opening = _open(actor, queue_id)
     items = claiming.claim(
-        evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, position=opening.position
+        evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, after_item=opening.last_item
     )
     is_short = len(items) < min(n_wanted, opening.n_held + opening.count_new(n_wanted))
     if (opening.is_tail(n_wanted) and _refill(queue_id)) or is_short:
-        opening = _open(actor, queue_id, n_wanted)
+        opening = _open(actor, queue_id)
         items = claiming.claim(
-            evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, position=claiming.START
+            evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, after_item=claiming.START
         )
     return NextItems(opening.criterion, items)
 
@@ -255,8 +255,8 @@ class _Wish:
     decided_ms: int | None
 
 
-def _open(actor: User, queue_id: uuid.UUID, n_wanted: int) -> claiming.Opening:
-    opening = claiming.get_opening(actor=actor, queue_id=queue_id, n_wanted=n_wanted)
+def _open(actor: User, queue_id: uuid.UUID) -> claiming.Opening:
+    opening = claiming.get_opening(actor=actor, queue_id=queue_id)
     if opening is None:
         raise _refuse(actor, queue_id)
     return opening

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.utils import timezone
 
-from evaluations.assignment.items import CriterionFacts, LevelFacts, to_parameter
+from evaluations.assignment.items import CriterionFacts, LevelFacts
+from evaluations.assignment.statements import KeptStatement, to_parameter, to_uuid
 from evaluations.choices import RaterKind
 from evaluations.models import Rating, RatingTally
 from evaluations.querysets import RatingQuerySet
@@ -25,6 +26,14 @@ from generations.services import consensus
 
 OVERALL: Final = "overall"
 """The criterion whose ratings make the consensus."""
+
+
+def _list_counted_levels(*, generation: uuid.UUID, criterion: uuid.UUID) -> QuerySet[Any, Any]:
+    counted = Rating.objects.counted().filter(output_image__generation=generation, criterion=criterion)
+    return counted.values_list("output_image", "level")
+
+
+_COUNTED_LEVELS: Final = KeptStatement(_list_counted_levels, "generation", "criterion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +207,11 @@ def _set_consensus(image: RatedImage, criterion_id: uuid.UUID) -> None:
         )
         return
     assert image.output_image_id is not None  # noqa: S101 - an image is one of the two
-    this = Q(output_image=image.output_image_id)
-    sums = counted.filter(output_image__generation=image.generation_id).aggregate(
-        s=Sum("level"), n=Count("pk"), s_this=Sum("level", filter=this), n_this=Count("pk", filter=this)
-    )
+    rows = _COUNTED_LEVELS.run(generation=image.generation_id, criterion=criterion_id)
+    levels = [level for _, level in rows]
+    of_output = [level for output_id, level in rows if to_uuid(output_id) == image.output_image_id]
     consensus.set_consensus(
         output_image_id=image.output_image_id,
-        output_rating=round_mean(sums["s_this"], sums["n_this"]),
-        generation_rating=round_mean(sums["s"], sums["n"]),
+        output_rating=round_mean(sum(of_output), len(of_output)),
+        generation_rating=round_mean(sum(levels), len(levels)),
     )
