@@ -284,7 +284,7 @@ def _submit_in_turn(actor: User, assignment_id: uuid.UUID, wish: _Wish) -> Assig
     facts = _get_locked(actor, assignment_id)
     wish, level = _check(facts, wish)
     if facts.state == AssignmentState.SUBMITTED:
-        return _revise(facts, wish, level)
+        return _revise(_read_again(facts), wish, level)
     if facts.state == AssignmentState.LEASED and facts.holds_place and not _find_exclusion(actor, facts):
         return _rate(facts, wish, level, holds_place=True, exclusion_reason="")
     return None
@@ -380,7 +380,7 @@ def _locked(actor: User, assignment_id: uuid.UUID) -> Iterator[AssignmentFacts]:
         if facts is None:
             raise NotFoundError
         leasing.lock_item(facts.item_id)
-        yield _get_locked(actor, assignment_id)
+        yield _read_again(_get_locked(actor, assignment_id))
 
 
 def _get_locked(actor: User, assignment_id: uuid.UUID) -> AssignmentFacts:
@@ -392,6 +392,7 @@ def _get_locked(actor: User, assignment_id: uuid.UUID) -> AssignmentFacts:
 
 
 def _read_again(facts: AssignmentFacts) -> AssignmentFacts:
+    """Return what is true now: a statement that waited for its lock saw other rows as they were before."""
     now = get_facts(public_id=facts.shown.public_id, evaluator_id=facts.evaluator_id)
     assert now is not None  # noqa: S101 - locked by this transaction
     return now

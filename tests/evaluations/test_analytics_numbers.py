@@ -6,6 +6,7 @@ import statistics
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -74,7 +75,7 @@ def test_levels_of_each_version_equal_a_count_in_sql(
     }
     parameters = tuple(value for text, value in by_text.items() if text in where)
 
-    found = analyse(admin, Scope(**{**_as_dict(scope), "blind": blind}))
+    found = analyse(admin, replace(scope, blind=blind))
 
     expected = recount(blind=blind != Blind.OPEN, where=where, parameters=parameters)
     assert sum(n.total() for n in expected.values()) > 0
@@ -82,10 +83,6 @@ def test_levels_of_each_version_equal_a_count_in_sql(
     assert {row.ratings.blind for row in found.values()} == {
         Blind.OPEN if blind == Blind.OPEN else Blind.BLIND
     }
-
-
-def _as_dict(scope: Scope) -> dict[str, object]:
-    return {name: getattr(scope, name) for name in scope.__slots__}
 
 
 def test_tallies_and_rating_rows_give_the_same_counts(admin: User) -> None:

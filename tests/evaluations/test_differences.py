@@ -76,6 +76,8 @@ def test_of_intervals_about_no_difference_95_percent_hold_it() -> None:
     for _ in range(1000):
         samples = [Counter(chance.choices(range(1, 6), [1, 2, 4, 3, 2], k=20)) for _ in range(2)]
         found = mean_difference(*samples)
+        assert found.low is not None
+        assert found.high is not None
         n_holding += found.low <= 0 <= found.high
 
     assert 930 <= n_holding <= 970
