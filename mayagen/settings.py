@@ -289,6 +289,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("mayagen/logo.svg")}
     ],
+    "STYLES": [lambda _request: static("evaluations/admin.css")],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "evaluations.views.dashboard.add_dashboard",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -24,9 +24,11 @@ MAX_LINES: Final = 6
 
 _INTERVAL_WIDTH, _INTERVAL_HEIGHT = 180, 26
 _BAR_WIDTH, _BAR_HEIGHT = 300, 18
-_WIDTH, _HEIGHT = 760, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 16, 14, 34
+_WIDTH, _HEIGHT = 760, 290
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 30, 26, 36
 _LABEL_GAP_PX = 90
+# Lines stand a little beside each other, so that their limits do not cover one another.
+_SHIFT_PX = 8
 _MOST_NUMBERED = 40
 
 
@@ -98,8 +100,9 @@ def draw_lines(lines: Sequence[Line], scale: ScaleFacts, *, name: str) -> SafeSt
     x = _Axis(first.toordinal(), last.toordinal(), _LEFT + 14, _WIDTH - _RIGHT - 14)
     y = _Axis(scale.lowest, scale.highest, _HEIGHT - _BOTTOM, _TOP)
     has_numbers = len(days) <= _MOST_NUMBERED
+    centre = (len(shown) + 1) / 2
     drawn = [
-        _draw_line(line, position, x, y, has_numbers=has_numbers)
+        _draw_line(line, position, x.shift((position - centre) * _SHIFT_PX), y, has_numbers=has_numbers)
         for position, line in enumerate(shown, start=1)
     ]
     return format_html(
@@ -138,18 +141,24 @@ def get_level_colour(position: int, n_levels: int) -> int:
     return 1 + round(4 * position / max(1, n_levels - 1))
 
 
+@dataclass(frozen=True, slots=True)
 class _Axis:
     """Where values lie on a line from one place to another."""
 
-    def __init__(self, first: float, last: float, start: float, end: float) -> None:
-        self._first, self._start = first, start
-        self._factor = (end - start) / (last - first)
+    first: float
+    last: float
+    start: float
+    end: float
 
     def __call__(self, value: float) -> str:
         return _round(self.place(value))
 
+    def shift(self, by: float) -> _Axis:
+        """Return the same axis that many pixels further."""
+        return replace(self, start=self.start + by, end=self.end + by)
+
     def place(self, value: float) -> float:
-        return self._start + (value - self._first) * self._factor
+        return self.start + (value - self.first) * (self.end - self.start) / (self.last - self.first)
 
 
 def _draw_line(line: Line, position: int, x: _Axis, y: _Axis, *, has_numbers: bool) -> SafeString:
@@ -170,7 +179,7 @@ def _draw_line(line: Line, position: int, x: _Axis, y: _Axis, *, has_numbers: bo
         for point, left, top in places
     ]
     numbers = [
-        (left, _round(float(top) + (-10 if position % 2 else 18)), point.ratings.n_ratings)
+        (_round(float(left) + 7), _round(float(top) - 6), point.ratings.n_ratings)
         for point, left, top in places
         if has_numbers
     ]
@@ -218,7 +227,7 @@ def _draw_days(first: date, last: date, x: _Axis) -> SafeString:
     step = max(1, math.ceil(n_days / most))
     form = "%d %b" if first.year == last.year else "%d %b %Y"
     labels = (
-        (x(day), _HEIGHT - 12, date.fromordinal(day).strftime(form))
+        (x(day), _HEIGHT - 8, date.fromordinal(day).strftime(form))
         for day in range(first.toordinal(), last.toordinal() + 1, step)
     )
     return format_html_join("", '<text class="mg-axis" x="{}" y="{}">{}</text>', labels)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, Exists, IntegerField
+from django.db.models import Count, Exists, IntegerField, Q
 from django.db.models.expressions import RawSQL
 
 from accounts.models import User
@@ -23,6 +23,7 @@ from prompts.models import Prompt, PromptVersion
 COUNT_CAP: Final = 10_000
 N_RUNS: Final = 5
 N_RATINGS: Final = 8
+N_RATINGS_OF_ONE: Final = 100
 N_QUEUES: Final = 6
 FAILURE_WINDOW: Final = timedelta(days=1)
 _UNFINISHED: Final = (Status.QUEUED, Status.PROCESSING)
@@ -83,8 +84,8 @@ class FailureCount:
 
 
 @dataclass(frozen=True, slots=True)
-class RecentRating:
-    """A rating as the landing page shows it."""
+class NamedRating:
+    """A rating with the name under which the reader knows its rater."""
 
     rating: Rating
     rater_name: str
@@ -130,9 +131,8 @@ def list_backlog(*, actor: User) -> list[QueueBacklog]:
     return [QueueBacklog(pk, name, _cap(n)) for pk, name, n in rows[:N_QUEUES]]
 
 
-def list_recent_ratings(*, actor: User) -> list[RecentRating]:
-    """Return the newest standing ratings of outputs; raters by name for those who know people; one query."""
-    knows_people = can(actor, "accounts.view_user")
+def list_recent_ratings(*, actor: User) -> list[NamedRating]:
+    """Return the newest standing ratings of outputs; one query."""
     ratings = (
         Rating.objects.visible_to(actor)
         .standing()
@@ -140,13 +140,15 @@ def list_recent_ratings(*, actor: User) -> list[RecentRating]:
         .select_related("scale_level", "rater", "output_image", "prompt_version__prompt", "criterion")
         .order_by("-pk")[:N_RATINGS]
     )
-    return [
-        RecentRating(
-            rating,
-            (rating.rater.name or rating.rater.email) if knows_people else get_pseudonym(rating.rater_id),
-        )
-        for rating in ratings
-    ]
+    return _name_raters(ratings, actor)
+
+
+def list_ratings_of(generation: Generation, *, actor: User) -> list[NamedRating]:
+    """Return the newest standing ratings of a generation's images; one query."""
+    of_generation = Q(output_image__generation=generation) | Q(input_image__generation=generation)
+    ratings = Rating.objects.visible_to(actor).standing().filter(of_generation)
+    related = ("scale_level", "rater", "criterion", "output_image", "input_image")
+    return _name_raters(ratings.select_related(*related).order_by("-pk")[:N_RATINGS_OF_ONE], actor)
 
 
 def list_recent_failures(*, actor: User, now: datetime) -> list[FailureCount]:
@@ -171,6 +173,18 @@ def get_first_steps() -> FirstSteps:
     anchor = Criterion.objects.order_by("pk").annotate(**{name: Exists(rows) for name, rows in steps.items()})
     found = anchor.values(*steps).first()
     return FirstSteps(**(found or dict.fromkeys(steps, False)))
+
+
+def _name_raters(ratings: Iterable[Rating], actor: User) -> list[NamedRating]:
+    """Name the raters to those who may know people; others read pseudonyms."""
+    knows_people = can(actor, "accounts.view_user")
+    return [
+        NamedRating(
+            rating,
+            (rating.rater.name or rating.rater.email) if knows_people else get_pseudonym(rating.rater_id),
+        )
+        for rating in ratings
+    ]
 
 
 def _cap(n: int) -> CappedCount:

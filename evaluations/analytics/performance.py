@@ -138,14 +138,9 @@ def list_performance(
 
     The versions of one prompt are all judged by the same ratings: blind ones if any of them has some.
     """
-    siblings = _list_siblings({version.prompt_id for version in versions})
+    siblings = _list_siblings(Q(prompt__in={version.prompt_id for version in versions}))
     counts = count_by_version(replace(scope, version_ids=()), scale, [each.pk for each in siblings])
-    blind = {
-        prompt_id: resolve_blind(
-            scope.blind, (counts[each.pk] for each in siblings if each.prompt_id == prompt_id)
-        )
-        for prompt_id in {each.prompt_id for each in siblings}
-    }
+    blind = _resolve_for_prompts(scope.blind, siblings, counts)
     productions = {each.prompt_id: each for each in siblings if each.is_production}
     made = _count_made([version.pk for version in versions], scope=scope, scale=scale)
     return [
@@ -160,6 +155,22 @@ def list_performance(
         )
         for version in versions
     ]
+
+
+def summarise_versions(
+    version_ids: Collection[uuid.UUID], *, scale: ScaleFacts
+) -> dict[uuid.UUID, RatingSummary]:
+    """Return the ratings of versions as `list_performance` has them; two queries."""
+    prompts = PromptVersion.objects.filter(pk__in=version_ids).values("prompt")
+    siblings = _list_siblings(Q(prompt__in=prompts))
+    counts = count_by_version(Scope(), scale, [each.pk for each in siblings])
+    blind = _resolve_for_prompts(Blind.AUTO, siblings, counts)
+    wanted = set(version_ids)
+    return {
+        each.pk: summarise(counts[each.pk], scale, blind[each.prompt_id])
+        for each in siblings
+        if each.pk in wanted
+    }
 
 
 def compare_versions(
@@ -199,9 +210,19 @@ def choose_comparisons(
     return [(production, row) for pk in after for row in by_number if row.version.pk == pk]
 
 
-def _list_siblings(prompt_ids: Collection[uuid.UUID]) -> list[_Sibling]:
+def _resolve_for_prompts(
+    wanted: Blind, siblings: Sequence[_Sibling], counts: Mapping[uuid.UUID, LevelCounts]
+) -> dict[uuid.UUID, Blind]:
+    """Return which ratings are used for the versions of each prompt."""
+    of_prompt: dict[uuid.UUID, list[LevelCounts]] = {}
+    for each in siblings:
+        of_prompt.setdefault(each.prompt_id, []).append(counts[each.pk])
+    return {prompt_id: resolve_blind(wanted, group) for prompt_id, group in of_prompt.items()}
+
+
+def _list_siblings(condition: Q) -> list[_Sibling]:
     is_production = Exists(Label.objects.filter(version=OuterRef("pk"), name=PRODUCTION))
-    rows = PromptVersion.objects.filter(prompt__in=prompt_ids).annotate(is_production=is_production)
+    rows = PromptVersion.objects.filter(condition).annotate(is_production=is_production)
     return [_Sibling(*row) for row in rows.values_list("pk", "prompt", "number", "is_production")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from evaluations.analytics.history import Period, get_time_zone
 from evaluations.analytics.scopes import DEFAULT_CRITERION, Blind, ScaleFacts, Scope, get_scale
-from mayagen.common.api import InvalidParameterError, MomentFilter, StrictUUIDField
+from mayagen.common.api import InvalidParameterError, MomentFilter, StrictUUIDField, check_query
 
 MAX_VERSIONS = 50
 
@@ -71,18 +71,23 @@ class HistoryParametersSerializer(ScopeParametersSerializer):
     )
 
 
-def list_parameters(parameters: type[ScopeParametersSerializer]) -> tuple[str, ...]:
-    """Return the names of the parameters."""
-    return tuple(parameters().fields)
-
-
-def read_parameters(request: Request, parameters: type[ScopeParametersSerializer]) -> dict[str, Any]:
+def read_parameters(
+    request: Request, parameters: type[ScopeParametersSerializer], *, besides: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the values of the query string, defaults included.
 
+    Args:
+        request: Whose query string is read.
+        parameters: What it may hold.
+        besides: Names of parameters that are read elsewhere.
+
     Raises:
+        UnknownParameterError: There is a parameter of another name.
         InvalidParameterError: A value can't be read.
     """
     reader = parameters(data=request.query_params)
+    lists = [name for name, each in reader.fields.items() if isinstance(each, serializers.ListField)]
+    check_query(request, {*reader.fields, *besides}, repeatable=lists)
     if not reader.is_valid():
         raise InvalidParameterError(
             fields={name: _flatten(messages) for name, messages in reader.errors.items()}

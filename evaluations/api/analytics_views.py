@@ -20,12 +20,11 @@ from evaluations.api import analytics_serializers as serializers
 from evaluations.api.analytics_filters import (
     HistoryParametersSerializer,
     ScopeParametersSerializer,
-    list_parameters,
     read_history,
     read_parameters,
     read_scope,
 )
-from mayagen.common.api import StrictQueryMixin
+from mayagen.common.api import PAGE_PARAMETERS
 from prompts.models import PromptVersion
 
 _RATING_ORDERS = {"mean", "n_ratings"}
@@ -39,11 +38,10 @@ class MayReadAnalytics(BasePermission):
         return can(request.user, "evaluations.view_analytics")
 
 
-class RatingAnalyticsView(StrictQueryMixin, APIView):
+class RatingAnalyticsView(APIView):
     """Ratings by level and over time."""
 
     permission_classes = [IsAuthenticated, MayReadAnalytics]
-    query_parameters = list_parameters(HistoryParametersSerializer)
 
     @extend_schema(
         operation_id="analytics_ratings_retrieve",
@@ -69,7 +67,6 @@ class PromptPerformanceViewSet(mixins.ListModelMixin, GenericViewSet):
 
     permission_classes = [IsAuthenticated, MayReadAnalytics]
     serializer_class = serializers.PromptPerformanceSerializer
-    query_parameters = list_parameters(ScopeParametersSerializer)
     ordering_fields: ClassVar = {
         "created_at": "created_at",
         "number": "number",
@@ -77,12 +74,13 @@ class PromptPerformanceViewSet(mixins.ListModelMixin, GenericViewSet):
         "n_ratings": "n_ratings",
     }
     queryset = PromptVersion.objects.none()
+    # The parameters are read below: they choose ratings as well as rows.
+    filter_backends = []
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return a page of versions with generations, outputs, ratings and their intervals."""
-        # Checks the names of the parameters, which the values are read after.
-        self.filter_queryset(self.get_queryset())
-        scope, scale = read_scope(read_parameters(request, ScopeParametersSerializer))
+        values = read_parameters(request, ScopeParametersSerializer, besides=PAGE_PARAMETERS)
+        scope, scale = read_scope(values)
         versions: Any = list_versions(actor=cast("User", request.user), scope=scope)
         if request.query_params.get("ordering", "").removeprefix("-") in _RATING_ORDERS:
             versions = with_rating_order(versions, scope, scale)

@@ -9,7 +9,8 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Subquery
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import Case, Subquery, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -35,11 +36,13 @@ from evaluations.analytics.performance import (
     list_versions,
 )
 from evaluations.analytics.scopes import DEFAULT_CRITERION, Blind, ScaleFacts, Scope, get_scale
-from evaluations.models import Criterion
-from prompts.models import Prompt, PromptVersion
+from evaluations.models import Criterion, Rating
+from prompts.models import Prompt
 from prompts.querysets import PromptQuerySet
 
 N_VERSIONS_SHOWN = 30
+# Days at the ends of the calendar lie in none of it in another time zone.
+_SOME_YEAR = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2200, 1, 1)))
 
 
 class AnalyticsForm(forms.Form):
@@ -57,8 +60,12 @@ class AnalyticsForm(forms.Form):
         ],
     )
     period = forms.ChoiceField(label="Over time by", choices=[(each.value, each.value) for each in Period])
-    rated_from = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}))
-    rated_to = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}))
+    rated_from = forms.DateField(
+        required=False, widget=forms.DateInput({"type": "date"}), validators=_SOME_YEAR
+    )
+    rated_to = forms.DateField(
+        required=False, widget=forms.DateInput({"type": "date"}), validators=_SOME_YEAR
+    )
     time_zone = forms.CharField(max_length=64)
 
     def __init__(self, data: dict[str, Any], *, prompts: PromptQuerySet, actor: User) -> None:
@@ -121,10 +128,10 @@ def show_analytics(request: HttpRequest) -> HttpResponse:
 
 
 def _choose_prompt(prompts: PromptQuerySet) -> Prompt | None:
-    """Return the prompt that was run most recently, else the newest one."""
-    used = PromptVersion.objects.filter(prompt=OuterRef("pk"), first_used_at__isnull=False)
-    newest = Subquery(used.order_by("-first_used_at").values("first_used_at")[:1])
-    return prompts.order_by(newest.desc(nulls_last=True), "-pk").first()
+    """Return the prompt that was rated last, else the newest one."""
+    last_rated = Subquery(Rating.objects.order_by("-pk").values("prompt_version__prompt")[:1])
+    is_rated = Case(When(pk=last_rated, then=Value(1)), default=Value(0))
+    return prompts.order_by(is_rated.desc(), "-pk").first()
 
 
 def _analyse(wanted: dict[str, Any], actor: User) -> dict[str, Any]:
