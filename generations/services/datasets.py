@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -23,7 +24,8 @@ from generations.services.dataset_rows import (
 )
 from generations.services.images import MAX_FILES, InputFiles, UploadedInput, stored_while_written
 from mayagen.common.errors import ConflictError, DomainError, NotFoundError
-from prompts.services.checking import check_row
+from prompts.services import SlugTakenError
+from prompts.services.checking import check_row, save_with_slug
 
 MAX_NAME_LENGTH: Final = 255
 MAX_SLUG_LENGTH: Final = 80
@@ -52,13 +54,6 @@ class DatasetNotDeletedError(ConflictError):
     sentence = "The dataset is not deleted."
 
 
-class DatasetSlugTakenError(ConflictError):
-    """Another dataset has this short name."""
-
-    code = "dataset_slug_taken"
-    sentence = "Another dataset has this short name."
-
-
 @transaction.atomic
 def create_dataset(
     *,
@@ -76,17 +71,13 @@ def create_dataset(
 
     Raises:
         DatasetInvalidError: The name is missing, or a text is too long.
-        DatasetSlugTakenError: The given short name belongs to another dataset.
+        SlugTakenError: The given short name belongs to another dataset.
     """
     require(actor, "generations.add_dataset")
     _check_texts(name=name, slug=slug, note=note)
     dataset = Dataset(name=name.strip(), slug=slug, description=description.strip(), created_by=actor)
     check_row(dataset, {"name", "description"})
-    if slug:
-        _check_slug_free(dataset)
-    else:
-        dataset.slug = _make_slug(name)
-    dataset.save(force_insert=True)
+    save_with_slug(dataset, source=name, noun="dataset")
     audit.record(
         actor=actor, verb="create_dataset", target=dataset, after={"name": dataset.name, "slug": dataset.slug}
     )
@@ -133,7 +124,7 @@ def import_dataset(
     Raises:
         DatasetImportError: Rows can't be taken; the first hundred errors by line.
         DatasetInvalidError: The name is missing, or a text is too long.
-        DatasetSlugTakenError: The given short name belongs to another dataset.
+        SlugTakenError: The given short name belongs to another dataset.
         DatasetAlreadyDeletedError: The given dataset is deleted.
     """
     require(actor, "generations.add_dataset" if dataset is None else "generations.change_dataset")
@@ -162,7 +153,7 @@ def change_dataset(
 
     Raises:
         DatasetInvalidError: The name is missing, or a text is too long.
-        DatasetSlugTakenError: The short name belongs to another dataset.
+        SlugTakenError: The short name belongs to another dataset.
         DatasetAlreadyDeletedError: The dataset is deleted.
     """
     require(actor, "generations.change_dataset")
@@ -173,9 +164,8 @@ def change_dataset(
     current.slug = current.slug if slug is None else slug
     current.description = current.description if description is None else description.strip()
     check_row(current, {"name", "description"})
-    if current.slug != before["slug"]:
-        _check_slug_free(current)
-    current.save(update_fields=["name", "slug", "description"])
+    with _slug_free(current):
+        current.save(update_fields=["name", "slug", "description"])
     after = {"name": current.name, "slug": current.slug, "description": current.description}
     audit.record(actor=actor, verb="change_dataset", target=current, before=before, after=after)
     return current
@@ -202,11 +192,12 @@ def restore_dataset(*, actor: User, dataset: Dataset) -> Dataset:
 
     Raises:
         DatasetNotDeletedError: It is not deleted.
-        DatasetSlugTakenError: Another dataset has taken its short name meanwhile.
+        SlugTakenError: Another dataset has taken its short name meanwhile.
     """
     require(actor, "generations.delete_dataset")
-    _check_slug_free(dataset)
-    if not Dataset.objects.deleted().filter(pk=dataset.pk).update(deleted_at=None):
+    with _slug_free(dataset):
+        n_restored = Dataset.objects.deleted().filter(pk=dataset.pk).update(deleted_at=None)
+    if not n_restored:
         raise DatasetNotDeletedError
     audit.record(actor=actor, verb="restore_dataset", target=dataset)
     dataset.refresh_from_db()
@@ -308,17 +299,11 @@ def _check_texts(*, name: str, slug: str, note: str) -> None:
         raise DatasetInvalidError(fields=fields)
 
 
-def _check_slug_free(dataset: Dataset) -> None:
-    if Dataset.objects.alive().filter(slug=dataset.slug).exclude(pk=dataset.pk).exists():
-        raise DatasetSlugTakenError(fields={"slug": ["Another dataset has this short name."]})
-
-
-def _make_slug(name: str) -> str:
-    stem = slugify(name)[: MAX_SLUG_LENGTH - 6] or "dataset"
-    taken = set(Dataset.objects.alive().filter(slug__startswith=stem).values_list("slug", flat=True))
-    number = 2
-    slug = stem
-    while slug in taken:
-        slug = f"{stem}-{number}"
-        number += 1
-    return slug
+@contextmanager
+def _slug_free(dataset: Dataset) -> Iterator[None]:
+    """Name the fault when another dataset has the slug that is being written."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise SlugTakenError(dataset.slug, noun="dataset") from error

@@ -161,7 +161,7 @@ def test_a_dataset_is_changed_deleted_and_restored(client: APIClient) -> None:
     restored = client.post(f"{address}restore/")
 
     assert (changed.json()["name"], changed.json()["description"]) == ("Old", "New")
-    assert (clash.status_code, clash.json()["code"]) == (409, "dataset_slug_taken")
+    assert (clash.status_code, clash.json()["code"]) == (409, "slug_taken")
     assert (deleted.status_code, again.status_code) == (204, 409)
     assert (len(hidden), len(shown)) == (1, 2)
     assert restored.json()["deleted_at"] is None

@@ -17,7 +17,6 @@ from generations.services.datasets import (
     DatasetAlreadyDeletedError,
     DatasetInvalidError,
     DatasetNotDeletedError,
-    DatasetSlugTakenError,
     change_dataset,
     create_dataset,
     delete_dataset,
@@ -28,6 +27,7 @@ from generations.services.datasets import (
 )
 from generations.services.images import UploadedInput
 from mayagen.common.errors import DomainError, NotFoundError, PermissionDeniedError
+from prompts.services import SlugTakenError
 from tests.generations.factories import DatasetFactory, DatasetItemFactory, make_png
 
 PARTI = ColumnMapping(brief="Prompt", variables={"prompt": "Prompt"}, tags=("Category", "Challenge"))
@@ -180,7 +180,7 @@ def test_datasets_of_one_name_get_different_slugs_and_a_given_one_must_be_free(a
     names = [create_dataset(actor=admin, name="Animals!").slug for _ in range(2)]
 
     assert names == ["animals", "animals-2"]
-    with pytest.raises(DatasetSlugTakenError):
+    with pytest.raises(SlugTakenError):
         create_dataset(actor=admin, name="Other", slug="animals")
 
 
@@ -208,7 +208,7 @@ def test_a_dataset_whose_slug_was_taken_meanwhile_is_not_restored(admin: User) -
     delete_dataset(actor=admin, dataset=dataset)
     create_dataset(actor=admin, name="Animals")
 
-    with pytest.raises(DatasetSlugTakenError):
+    with pytest.raises(SlugTakenError):
         restore_dataset(actor=admin, dataset=dataset)
 
 
