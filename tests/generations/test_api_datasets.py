@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -181,5 +182,6 @@ def test_an_item_gets_input_images_in_a_new_version(client: APIClient) -> None:
 
     assert (made.status_code, made.json()["number"]) == (201, 2)
     (shown,) = client.get(f"{address}/items/").json()["results"]
-    assert client.get(shown["images"][0]["url"]).status_code == 200
+    with closing(client.get(shown["images"][0]["url"])) as image:
+        assert image.status_code == 200
     assert nobody.status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -371,5 +372,6 @@ def test_an_output_names_its_addresses(client: APIClient) -> None:
 
     shown = client.get(f"/api/v1/generations/{image.generation_id}/outputs/").json()
 
-    assert client.get(shown[0]["url"]).status_code == 200
-    assert client.get(shown[0]["thumbnail_url"]).status_code == 200
+    for name in ("url", "thumbnail_url"):
+        with closing(client.get(shown[0][name])) as response:
+            assert response.status_code == 200
