@@ -14,7 +14,7 @@ from prompts.models import PromptVersion
 
 
 class Run(UUIDModel):
-    """One launch of some prompt versions over some cases; its state is always derived from its generations."""
+    """One launch of prompt versions over cases; its state is always derived from its generations."""
 
     name = models.CharField(max_length=255)
     note = models.TextField(blank=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -238,7 +239,7 @@ def test_the_consensus_of_nothing_is_refused() -> None:
 
     image.refresh_from_db()
     assert image.rating == Decimal("2.00")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError), transaction.atomic():
         set_consensus(output_image_id=image.pk, output_rating=None, generation_rating=None)
     with pytest.raises(NotFoundError):
         set_input_rating(input_image_id=image.generation_id, rating=None)
