@@ -2,13 +2,13 @@
 
 from django.urls import path
 
-from evaluations.views import review
+from evaluations.views.review import list_queues, send_image, show_history, show_queue
 
 app_name = "review"
 
 urlpatterns = [
-    path("", review.list_queues, name="queue-list"),
-    path("history/", review.show_history, name="history"),
-    path("images/<uuid:assignment>/<slug:slot>", review.send_image, name="image"),
-    path("<uuid:queue_id>/", review.show_queue, name="queue"),
+    path("", list_queues, name="queue-list"),
+    path("history/", show_history, name="history"),
+    path("images/<uuid:assignment>/<slug:slot>", send_image, name="image"),
+    path("<uuid:queue_id>/", show_queue, name="queue"),
 ]

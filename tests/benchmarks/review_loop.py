@@ -206,7 +206,7 @@ def _sign_in(queue: str, port: int) -> Evaluator:
     """Make an evaluator with a session as the sign-in page makes it, and return what their browser holds."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
-    from django.middleware.csrf import _get_new_csrf_string  # type: ignore[attr-defined]
+    from django.middleware.csrf import _get_new_csrf_string
 
     from tests.accounts.factories import UserFactory
 

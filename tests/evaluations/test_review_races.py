@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_eight_evaluators_never_share_more_places_than_there_are(overlap: int) -
                 n_rated += 1
         return n_rated
 
-    n_rated = run_at_once(*[lambda person=person: work(person) for person in people])
+    n_rated = run_at_once(*[partial(work, person) for person in people])
 
     assert sum(n_rated) == 60 * overlap
     by_item = Counter(Rating.objects.standing().values_list("output_image", flat=True))
@@ -109,7 +110,7 @@ def test_revisions_at_once_leave_one_standing_and_a_whole_chain() -> None:
     def submit(level: int) -> None:
         reviewing.submit_rating(actor=person, assignment_id=item.public_id, level=level)
 
-    run_at_once(*[lambda level=n % 5 + 1: submit(level) for n in range(20)])
+    run_at_once(*[partial(submit, n % 5 + 1) for n in range(20)])
 
     revisions = sorted(Rating.objects.values_list("revision", flat=True))
     assert revisions == list(range(1, len(revisions) + 1))
@@ -126,10 +127,7 @@ def test_two_raters_of_one_generation_at_once_both_count() -> None:
         reviewing.submit_rating(actor=person, assignment_id=public_id, level=level)
 
     run_at_once(
-        *[
-            lambda person=person, item=item, level=n % 5 + 1: submit(person, item.public_id, level)
-            for n, (person, item) in enumerate(items)
-        ]
+        *[partial(submit, person, item.public_id, n % 5 + 1) for n, (person, item) in enumerate(items)]
     )
 
     assert Rating.objects.counted().count() == 6
@@ -170,7 +168,7 @@ def test_a_queue_rating_and_an_open_one_of_the_same_person_make_a_chain() -> Non
         rating_services.rate_generation(actor=admin, generation=generation, level=5)
 
     for item in items:
-        run_at_once(lambda item=item: submit(item), lambda item=item: rate_openly(item))
+        run_at_once(partial(submit, item), partial(rate_openly, item))
 
     assert sorted(Rating.objects.values_list("revision", flat=True)) == [1] * len(items) + [2] * len(items)
     assert list(selectors.list_drift()) == []
@@ -198,7 +196,7 @@ def test_skips_returns_and_heartbeats_at_once_keep_the_places_right() -> None:
             else:
                 reviewing.submit_rating(actor=person, assignment_id=ids[0], level=turn % 5 + 1)
 
-    run_at_once(*[lambda person=person, n=n: work(person, n) for n, person in enumerate(people)])
+    run_at_once(*[partial(work, person, n) for n, person in enumerate(people)])
 
     for item in queue.items.all():
         held = Assignment.objects.filter(item=item, holds_place=True).count()

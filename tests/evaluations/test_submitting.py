@@ -78,10 +78,9 @@ def test_the_consensus_is_the_mean_of_all_raters(evaluator: User, other: User) -
     queue = make_queue(1, overlap=3)
     third = UserFactory(role="evaluator")
 
-    for person, level in ((evaluator, 5), (other, 4), (third, 4)):
-        assignment = rate(queue, person, level)
+    rated = [rate(queue, person, level) for person, level in ((evaluator, 5), (other, 4), (third, 4))]
 
-    image = assignment.output_image
+    image = rated[0].output_image
     image.refresh_from_db()
     assert image.rating == Decimal("4.33")
     assert image.generation.result_rating == Decimal("4.33")
