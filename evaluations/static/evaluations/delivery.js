@@ -3,8 +3,6 @@ import { dropDraft } from './drafts.js';
 import * as view from './view.js';
 
 const QUIET_MS = 1_500;
-/** Answers that mean the item is no longer this evaluator's to rate. */
-const GONE = [404, 409, 410];
 let timer = 0;
 
 /**
@@ -45,7 +43,7 @@ function confirm({ outbox, items, onChange }, { entry, assignment }) {
 function revert(page, entry) {
   const item = page.items.find(entry.assignment);
   if (item) page.items.revert(item);
-  if (item && GONE.includes(entry.status)) item.isLapsed = true;
+  if (item && [404, 409].includes(entry.status)) item.isLapsed = true;
   showRefusal(page, entry);
   page.onChange();
 }

@@ -87,6 +87,12 @@ export class Items extends EventTarget {
     }
   }
 
+  /** What is being sent of an item is done to it at once. */
+  apply(item, kind, body) {
+    const state = { submit: 'rated', skip: 'skipped' }[kind] ?? 'open';
+    Object.assign(item, { state, rating: kind === 'submit' ? body : null, changedAt: performance.now() });
+  }
+
   /** Take over what the server says, unless more is on its way there. */
   confirm(assignment) {
     const item = this.find(assignment.id);

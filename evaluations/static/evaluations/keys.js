@@ -24,9 +24,7 @@ function commandOf(event) {
 
 function digitCommand(level, event) {
   // Windows hides Shift from the number pad: with NumLock on, Shift+1 arrives as a bare End.
-  const isHiddenShift =
-    event.code.startsWith('Numpad') && event.getModifierState('NumLock') && event.key.length > 1;
-  const stays = event.shiftKey || isHiddenShift;
+  const stays = event.shiftKey || (event.key.length > 1 && event.getModifierState('NumLock'));
   if (level > 0) return { name: 'rate', level, stays };
   return stays ? null : { name: 'clear' };
 }

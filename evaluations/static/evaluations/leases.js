@@ -1,4 +1,5 @@
 /** Keeps the leases of an evaluator at work alive, and gives back what they leave unseen. */
+import { draftOf } from './drafts.js';
 
 const BEAT_MS = 45_000;
 /** Whoever has not touched the page for this long is away: their leases lapse. */
@@ -6,10 +7,7 @@ const AWAY_MS = 10 * 60_000;
 let lastActivity = Date.now();
 let lastBeat = Date.now();
 
-/**
- * @param {{api: import('./api.js').Api, items: import('./items.js').Items, onChange: () => void,
- *   hasDraft: (item: import('./items.js').Item) => boolean}} page
- */
+/** @param {{api: import('./api.js').Api, items: import('./items.js').Items, onChange: () => void}} page */
 export function keepLeases(page) {
   setInterval(() => beat(page), BEAT_MS);
   for (const type of ['keydown', 'pointerdown', 'wheel', 'visibilitychange']) {
@@ -38,9 +36,9 @@ async function beat({ api, items, onChange }) {
 }
 
 /** The item on screen and those with a note stay ours for a reload. */
-function giveBack({ api, items, hasDraft }) {
+function giveBack({ api, items }) {
   const { held, current, path } = items;
-  const unseen = held.filter((item) => item !== current && !hasDraft(item));
+  const unseen = held.filter((item) => item !== current && !draftOf(item).note);
   if (unseen.length === 0) return;
   api.post(`${path}/return/`, { assignments: unseen.map(({ id }) => id) }, true).catch(() => {});
 }

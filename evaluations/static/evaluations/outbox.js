@@ -11,7 +11,10 @@ import { ApiError } from './api.js';
 const BACKOFF_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 const SIGNED_OUT_RETRY_MS = 30_000;
 
-/** Fires `change`, `answered` (`detail: {entry, assignment}`) and `refused` (`detail: {entry}`). */
+/**
+ * Fires `change`, and with an `entry` in its detail `answered` (also `assignment`), `refused`, and `elsewhere`
+ * (added by another tab).
+ */
 export class Outbox extends EventTarget {
   /** Entries that storage would not take (full, or forbidden). */
   #memory = new Map();
@@ -33,7 +36,9 @@ export class Outbox extends EventTarget {
   /** Begin with what an earlier page left. */
   start() {
     for (const type of ['online', 'focus']) window.addEventListener(type, () => this.retry());
-    window.addEventListener('storage', () => {
+    window.addEventListener('storage', ({ key, newValue }) => {
+      const entry = newValue && key.startsWith(this.prefix) && JSON.parse(newValue);
+      if (entry) this.#tell('elsewhere', { entry });
       this.#changed();
       this.#drain();
     });
@@ -107,7 +112,7 @@ export class Outbox extends EventTarget {
     this.#remove(this.prefix, entry.key);
     this.#failures = 0;
     this.obstacle = '';
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.#tell(type, detail);
     this.#changed();
   }
 
@@ -121,7 +126,11 @@ export class Outbox extends EventTarget {
   }
 
   #changed() {
-    this.dispatchEvent(new Event('change'));
+    this.#tell('change');
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   #write(prefix, entry) {

@@ -1,4 +1,4 @@
-/** How far the evaluator is: the server's counts, counted on here in between. */
+/** How far the evaluator is: the server's counts, counted on in between. */
 import { refs } from './view.js';
 
 const READ_EVERY_MS = 30_000;

@@ -14,7 +14,7 @@ import * as zoom from './zoom.js';
 const GUARD_MS = 200;
 const POLL_MS = 15_000;
 const RETRY_MS = 5_000;
-const LOADING_SHOWN_AFTER_MS = 150;
+const QUIET_MS = 150;
 const HISTORY_PAGES = 25;
 
 const root = document.querySelector('[data-review]');
@@ -24,8 +24,7 @@ const { refs } = view;
 const api = new Api(dataset);
 const outbox = new Outbox({ api, person });
 const items = new Items({ api, queue, pendingIds: () => outbox.pending.map((entry) => entry.assignment) });
-const hasDraft = (item) => draftOf(item).note !== '';
-const page = { api, outbox, items, dataset, goTo, hasDraft, onChange: update };
+const page = { api, outbox, items, dataset, goTo, onChange: update };
 
 /** What the evaluator looks at, if anything is due. @type {import('./items.js').Item|undefined} */
 let onScreen;
@@ -56,7 +55,7 @@ const commands = {
     if (onScreen.state === 'rated') return view.say('skip-rated');
     if (onScreen.state === 'open') {
       remember('skip');
-      skip(onScreen);
+      send(onScreen, 'skip', draftOf(onScreen));
     }
     advance(view.words('skipped'), false);
   },
@@ -115,7 +114,7 @@ function show(item) {
   view.showMessage();
   if (!item) showEnd();
   else if (item.images === 'ready') markPainted(item);
-  else loadingTimer = setTimeout(showImageState, LOADING_SHOWN_AFTER_MS);
+  else loadingTimer = setTimeout(showImageState, QUIET_MS);
   update();
   refill();
 }
@@ -133,11 +132,11 @@ function markPainted(item) {
 
 function showImageState() {
   if (onScreen?.images === 'loading') view.showMessage(view.words('loading'));
-  if (onScreen?.images === 'broken') view.showMessage(view.words('broken'), { canRetry: true });
+  if (onScreen?.images === 'broken') view.showMessage(view.words('broken'), 'retry');
 }
 
 function showEnd() {
-  view.showMessage(view.words(outbox.pending.length > 0 ? 'sending' : 'nothing'), { isEnd: true });
+  view.showMessage(view.words(outbox.pending.length > 0 ? 'sending' : 'nothing'), 'historyLink');
 }
 
 /** Bring what stands around the image up to date. */
@@ -168,17 +167,13 @@ function submit(item, level, judged) {
   const { shown_at, decided_ms } = judged?.shown_at ? judged : now;
   const rating = { level, ...draftOf(item), shown_at, decided_ms };
   if (item.state !== 'rated') count(1);
-  send(item, 'submit', rating, { state: 'rated', rating });
+  send(item, 'submit', rating);
 }
 
 function clear(item) {
   keepDraft(item.id, draftOf(item));
   count(-1);
-  send(item, 'clear', {}, { state: 'open', rating: null });
-}
-
-function skip(item) {
-  send(item, 'skip', draftOf(item), { state: 'skipped', rating: null });
+  send(item, 'clear');
 }
 
 /** Send what leads from the item's state back to the one before the step. */
@@ -188,13 +183,22 @@ function restore(item, { state, rating }) {
     return submit(item, rating.level, rating);
   }
   if (item.state === 'rated') clear(item);
-  if (item.state === 'open' && state === 'skipped') skip(item);
-  if (item.state === 'skipped' && state === 'open') send(item, 'reopen', {}, { state, rating: null });
+  if (item.state === 'open' && state === 'skipped') send(item, 'skip', draftOf(item));
+  if (item.state === 'skipped' && state === 'open') send(item, 'reopen');
 }
 
-function send(item, kind, body, outcome) {
-  Object.assign(item, outcome, { changedAt: performance.now() });
+function send(item, kind, body = {}) {
+  items.apply(item, kind, body);
   outbox.add({ kind, assignment: item.id, queue, body });
+}
+
+/** What another tab did need not be done here. */
+function takeOver({ assignment, kind, body }) {
+  const item = items.find(assignment);
+  if (!item) return;
+  items.apply(item, kind, body);
+  if (item === onScreen && item.state !== 'open') show(items.nextOpen());
+  update();
 }
 
 /** A note or flag changed on a rated item is a revision of its rating. */
@@ -246,7 +250,7 @@ function listen() {
   root.addEventListener('click', (event) => {
     const button = event.target.closest('button');
     if (!button) return;
-    // After a click with the pointer the keys, Space above all, belong to the page again.
+    // After a click with the pointer the keys, Space above all, are the page's again.
     if (event.detail > 0) button.blur();
     const { command, level, layout } = button.dataset;
     if (layout) view.chooseLayout(layout);
@@ -257,6 +261,8 @@ function listen() {
   for (const type of ['pointerup', 'pointercancel', 'pointerleave']) refs.peek.addEventListener(type, release);
   refs.peek.addEventListener('contextmenu', (event) => event.preventDefault());
   refs.stage.addEventListener('layout', () => zoom.apply());
+  outbox.addEventListener('change', () => onScreen || update());
+  outbox.addEventListener('elsewhere', ({ detail }) => takeOver(detail.entry));
   items.addEventListener('images', ({ detail: item }) => {
     if (item !== onScreen) return;
     if (item.images === 'ready') show(item);
@@ -272,7 +278,7 @@ function listenToNote() {
   const { note } = refs;
   note.addEventListener('input', () => keepDraft(onScreen.id, { ...draftOf(onScreen), note: note.value }));
   note.addEventListener('change', revise);
-  note.addEventListener('keydown', (event) => event.key === 'Escape' && note.blur());
+  note.addEventListener('keydown', ({ key }) => key === 'Escape' && note.blur());
   note.addEventListener('blur', () => root.toggleAttribute('data-note-open', false));
 }
 

@@ -55,12 +55,11 @@ export function showState(item, { draft, canContinue, undo }) {
   refs.undo.textContent = `Undo ${undo ?? ''}`;
 }
 
-/** @param {string} [text] a title and a sentence, with a bar between; without, the images speak */
-export function showMessage(text = '', { canRetry = false, isEnd = false } = {}) {
+/** @param {string} [text] title|sentence; without, the images speak */
+export function showMessage(text = '', offer = '') {
   [refs.stageTitle.textContent, refs.stageText.textContent = ''] = text.split('|');
   refs.stageMessage.hidden = text === '';
-  refs.retry.hidden = !canRetry;
-  refs.historyLink.hidden = !isEnd;
+  for (const name of ['retry', 'historyLink']) refs[name].hidden = name !== offer;
 }
 
 /** For those who listen instead of looking. */

@@ -140,8 +140,9 @@ function onUp(event, onSwipe) {
 function onTap({ timeStamp }, place, target) {
   const isDouble = timeStamp - lastTap.time < DOUBLE_TAP_MS && distance(place, lastTap) < 2 * TAP_PX;
   lastTap = { time: isDouble ? 0 : timeStamp, ...place };
-  if (isDouble && chosen === null) zoomAt(1 / fitScale(), place, target);
-  else if (isDouble) toggle();
+  if (!isDouble) return;
+  if (chosen === null) zoomAt(1 / fitScale(), place, target);
+  else toggle();
 }
 
 function placeOf(event) {
