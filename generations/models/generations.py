@@ -103,9 +103,16 @@ class Generation(UUIDModel):
             models.Index(
                 fields=["lease_expires_at"], name="generation_leased", condition=Q(status=Status.PROCESSING)
             ),
-            models.Index(fields=["run", "status"], name="generation_run_status"),
-            models.Index(fields=["prompt_version", "status"], name="generation_version_status"),
+            # With what lists count by, so that counting reads no rows.
+            models.Index(fields=["run", "is_superseded", "status"], name="generation_run_current"),
+            models.Index(
+                fields=["prompt_version", "is_superseded", "status", "id"], name="generation_version_current"
+            ),
+            models.Index(
+                fields=["status", "-id"], name="generation_current", condition=Q(is_superseded=False)
+            ),
             models.Index(fields=["status", "-id"], name="generation_status_recent"),
+            models.Index(fields=["finished_at"], name="generation_failed", condition=Q(status=Status.FAILED)),
             models.Index(fields=["-result_rating", "-id"], name="generation_rating"),
             models.Index(
                 fields=["-id"],

@@ -82,6 +82,7 @@ class OutputImage(StoredImage):
         indexes = (
             models.Index(fields=["id"], name="output_image_unrated", condition=Q(rating__isnull=True)),
             models.Index(fields=["-rating", "-id"], name="output_image_rating"),
+            models.Index(fields=["generation", "rating"], name="output_image_rated"),
             models.Index(fields=["id"], name="output_image_unprepared", condition=Q(blind="")),
         )
 
