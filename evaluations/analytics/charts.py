@@ -115,7 +115,7 @@ def draw_lines(lines: Sequence[Line], scale: ScaleFacts, *, name: str) -> SafeSt
 def draw_marker(position: int) -> SafeString:
     """Return the sign of the line with that position, counted from 1, for a legend."""
     return format_html(
-        '<svg class="mg-legend-sign mg-line-{}" viewBox="0 0 24 12" aria-hidden="true">'
+        '<svg class="mg-key-sign mg-line-{}" viewBox="0 0 24 12" aria-hidden="true">'
         '<path class="mg-line" d="M0 6H24"/>{}</svg>',
         position, _draw_sign(position, 12, 6, "", ""),
     )  # fmt: skip
@@ -186,7 +186,7 @@ def _draw_line(line: Line, position: int, x: _Axis, y: _Axis, *, has_numbers: bo
     return format_html(
         '<g class="mg-line-{}"><path class="mg-line" d="{}"/>{}{}{}</g>',
         position, path, limits, format_html_join("", "{}", ((sign,) for sign in signs)),
-        format_html_join("", '<text class="mg-number" x="{}" y="{}">{}</text>', numbers),
+        format_html_join("", '<text class="mg-count" x="{}" y="{}">{}</text>', numbers),
     )  # fmt: skip
 
 

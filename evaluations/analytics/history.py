@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, timedelta, tzinfo
 from enum import StrEnum
 
-from evaluations.analytics.scopes import Blind, LevelCounts, ScaleFacts, Scope, count_by_day, resolve_blind
+from evaluations.analytics.scopes import (
+    Blind,
+    LevelCounts,
+    ScaleFacts,
+    Scope,
+    count_by_day,
+    count_by_version_and_day,
+    resolve_blind,
+)
 from evaluations.analytics.summaries import RatingSummary, summarise
 from mayagen.common.errors import DomainError
 
@@ -48,13 +56,11 @@ class RatingHistory:
 
     Args:
         blind: Which ratings were used, never `auto`.
-        by_version: The same points for each version that has some.
     """
 
     blind: Blind
     total: RatingSummary
     points: tuple[Point, ...]
-    by_version: Mapping[uuid.UUID, tuple[Point, ...]]
 
 
 def get_time_zone(name: str) -> tzinfo:
@@ -83,26 +89,35 @@ def get_rating_history(
     counts = count_by_day(scope, scale, zone=zone)
     blind = resolve_blind(scope.blind, counts.values())
     total = LevelCounts()
-    together: dict[date, LevelCounts] = {}
-    by_version: dict[uuid.UUID, dict[date, LevelCounts]] = {}
-    for (version_id, day), each in counts.items():
-        start = _begin(day, period)
+    for each in counts.values():
         total.add(each)
-        together.setdefault(start, LevelCounts()).add(each)
-        by_version.setdefault(version_id, {}).setdefault(start, LevelCounts()).add(each)
     return RatingHistory(
         blind=blind,
         total=summarise(total, scale, blind),
-        points=_list_points(together, scale, blind),
-        by_version={
-            version_id: points
-            for version_id, periods in by_version.items()
-            if (points := _list_points(periods, scale, blind))
-        },
+        points=_list_points(counts, period, scale, blind),
     )
 
 
-def _list_points(periods: Mapping[date, LevelCounts], scale: ScaleFacts, blind: Blind) -> tuple[Point, ...]:
+def get_version_histories(
+    *, scope: Scope, scale: ScaleFacts, period: Period, zone: tzinfo = UTC
+) -> dict[uuid.UUID, tuple[Point, ...]]:
+    """Return the points over time of each version that has some; one query.
+
+    All versions are judged by the same ratings: blind ones if any of them has some. So the scope is best
+    one prompt.
+    """
+    counts = count_by_version_and_day(scope, scale, zone=zone)
+    blind = resolve_blind(scope.blind, (each for days in counts.values() for each in days.values()))
+    histories = {pk: _list_points(days, period, scale, blind) for pk, days in counts.items()}
+    return {pk: points for pk, points in histories.items() if points}
+
+
+def _list_points(
+    days: Mapping[date, LevelCounts], period: Period, scale: ScaleFacts, blind: Blind
+) -> tuple[Point, ...]:
+    periods: dict[date, LevelCounts] = {}
+    for day, counts in days.items():
+        periods.setdefault(_begin(day, period), LevelCounts()).add(counts)
     points = (Point(start, summarise(counts, scale, blind)) for start, counts in sorted(periods.items()))
     return tuple(point for point in points if point.ratings.n_ratings)
 

@@ -31,6 +31,7 @@ from evaluations.analytics.scopes import (
     count_by_version,
     filter_generations,
     filter_ratings,
+    of_generations,
     resolve_blind,
 )
 from evaluations.analytics.summaries import Comparison, RatingSummary, compare, summarise
@@ -247,7 +248,8 @@ def _compare_with(
 def _count_made(
     version_ids: Collection[uuid.UUID], *, scope: Scope, scale: ScaleFacts
 ) -> dict[uuid.UUID, Made]:  # fmt: skip
-    generations = filter_generations(replace(scope, version_ids=tuple(version_ids)))
+    wanted = replace(scope, version_ids=tuple(version_ids))
+    generations = filter_generations(wanted)
     n_generations: dict[uuid.UUID, tuple[int, int]] = {
         pk: (n, n_completed)
         for pk, n, n_completed in generations.values_list("prompt_version")
@@ -258,7 +260,7 @@ def _count_made(
     if scale.criterion_slug != DEFAULT_CRITERION:
         counted = Rating.objects.counted().filter(criterion=scale.criterion_id)
         is_rated = Q(Exists(counted.filter(output_image=OuterRef("pk"))))
-    outputs: Any = OutputImage.objects.filter(generation__in=generations)
+    outputs: Any = OutputImage.objects.filter(of_generations(wanted, "generation__"))
     n_outputs = {
         pk: (n, n_rated)
         for pk, n, n_rated in outputs.values_list("generation__prompt_version")

@@ -168,22 +168,35 @@ def count_by_version(
     return found
 
 
-def count_by_day(
-    scope: Scope, scale: ScaleFacts, *, zone: tzinfo = UTC
-) -> dict[tuple[uuid.UUID, date], LevelCounts]:
-    """Return the counts of each version on each day of a time zone; one grouped query.
+def count_by_day(scope: Scope, scale: ScaleFacts, *, zone: tzinfo = UTC) -> dict[date, LevelCounts]:
+    """Return the counts of each day of a time zone, all versions together; one grouped query.
 
     Tallies are of UTC days. In any other zone, and where the scope asks for it, the rating rows are counted.
     """
-    found: dict[tuple[uuid.UUID, date], LevelCounts] = {}
+    found: dict[date, LevelCounts] = {}
+    for day, *row in _count(scope, scale, Q(), by=("day",), zone=zone):
+        found.setdefault(day, LevelCounts()).count(scale, *row)
+    return found
+
+
+def count_by_version_and_day(
+    scope: Scope, scale: ScaleFacts, *, zone: tzinfo = UTC
+) -> dict[uuid.UUID, dict[date, LevelCounts]]:
+    """Return the counts of each version on each day; one grouped query, of what `count_by_day` reads."""
+    found: dict[uuid.UUID, dict[date, LevelCounts]] = {}
     for version_id, day, *row in _count(scope, scale, Q(), by=("prompt_version", "day"), zone=zone):
-        found.setdefault((version_id, day), LevelCounts()).count(scale, *row)
+        found.setdefault(version_id, {}).setdefault(day, LevelCounts()).count(scale, *row)
     return found
 
 
 def filter_generations(scope: Scope) -> QuerySet[Generation]:
     """Return the generations of a scope; those that a retry replaced are left out."""
-    return Generation.objects.current().filter(_make_conditions(scope, ""))
+    return Generation.objects.filter(of_generations(scope))
+
+
+def of_generations(scope: Scope, path: str = "") -> Q:
+    """Return the same as a condition on rows that have a path to generations, such as `generation__`."""
+    return Q(**{f"{path}is_superseded": False}) & _make_conditions(scope, path)
 
 
 def filter_ratings(

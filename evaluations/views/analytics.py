@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, cast
@@ -23,10 +25,10 @@ from accounts.permissions import can
 from evaluations.analytics import charts
 from evaluations.analytics.history import (
     Period,
-    RatingHistory,
+    Point,
     TimeZoneUnknownError,
-    get_rating_history,
     get_time_zone,
+    get_version_histories,
 )
 from evaluations.analytics.performance import (
     VersionPerformance,
@@ -146,7 +148,7 @@ def _analyse(wanted: dict[str, Any], actor: User) -> dict[str, Any]:
     versions = list_versions(actor=actor, scope=scope).order_by("-number")[: N_VERSIONS_SHOWN + 1]
     facts = list_performance(list(versions), scope=scope, scale=scale)
     shown = facts[:N_VERSIONS_SHOWN]
-    history = get_rating_history(scope=scope, scale=scale, period=Period(wanted["period"]), zone=zone)
+    histories = get_version_histories(scope=scope, scale=scale, period=Period(wanted["period"]), zone=zone)
     pairs = choose_comparisons(shown)
     return {
         "prompt": wanted["prompt"],
@@ -154,8 +156,7 @@ def _analyse(wanted: dict[str, Any], actor: User) -> dict[str, Any]:
         "rows": [_draw_version(row, scale) for row in shown],
         "are_versions_cut": len(facts) > N_VERSIONS_SHOWN,
         "comparisons": [compare_versions(before, after, scale) for before, after in pairs],
-        "history": history,
-        "used": history.blind.value,
+        "used": shown[0].ratings.blind.value if shown else "",
         "has_ratings": any(row.ratings.n_ratings for row in shown),
         "n_left_out": sum(row.ratings.n_left_out for row in shown),
         "best_name": scale.levels[scale.highest],
@@ -164,7 +165,7 @@ def _analyse(wanted: dict[str, Any], actor: User) -> dict[str, Any]:
             (charts.get_level_colour(position, len(scale.levels)), name)
             for position, name in enumerate(scale.levels.values())
         ],
-        **_draw_history(history, shown, scale),
+        **_draw_histories(histories, shown, scale),
         "api_url": f"{reverse('prompt-performance-list')}?{_api_query(scope, scale)}",
     }
 
@@ -178,14 +179,14 @@ def _draw_version(row: VersionPerformance, scale: ScaleFacts) -> VersionRow:
     )
 
 
-def _draw_history(
-    history: RatingHistory, rows: list[VersionPerformance], scale: ScaleFacts
+def _draw_histories(
+    histories: Mapping[uuid.UUID, tuple[Point, ...]], rows: list[VersionPerformance], scale: ScaleFacts
 ) -> dict[str, Any]:
     """Return the lines of the versions that were rated most, newest first, with legend and numbers."""
-    rated = [row for row in rows if row.version.pk in history.by_version]
+    rated = [row for row in rows if row.version.pk in histories]
     most = sorted(rated, key=lambda row: row.ratings.n_ratings, reverse=True)[: charts.MAX_LINES]
     lines = [
-        charts.Line(row.name, history.by_version[row.version.pk])
+        charts.Line(row.name, histories[row.version.pk])
         for row in sorted(most, key=lambda row: row.version.number, reverse=True)
     ]
     return {

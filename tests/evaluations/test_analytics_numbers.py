@@ -14,7 +14,13 @@ import pytest
 from scipy import stats
 
 from accounts.models import User
-from evaluations.analytics.history import Period, TimeZoneUnknownError, get_rating_history, get_time_zone
+from evaluations.analytics.history import (
+    Period,
+    TimeZoneUnknownError,
+    get_rating_history,
+    get_time_zone,
+    get_version_histories,
+)
 from evaluations.analytics.performance import (
     VersionPerformance,
     choose_comparisons,
@@ -207,8 +213,12 @@ def test_points_over_time_are_the_days_of_the_time_zone(admin: User, zone_name: 
     assert {point.start: +Counter(point.ratings.level_counts) for point in history.points} == expected
     assert [point.start for point in history.points] == sorted(expected)
     assert history.total.n_ratings == sum(counts.total() for counts in expected.values())
-    by_version = [point for points in history.by_version.values() for point in points]
-    assert sum(point.ratings.n_ratings for point in by_version) == history.total.n_ratings
+    by_version = get_version_histories(
+        scope=Scope(), scale=get_scale(), period=period, zone=get_time_zone(zone_name)
+    )
+    assert by_version.keys() == {version.pk for version in versions}
+    points = [point for each in by_version.values() for point in each]
+    assert sum(point.ratings.n_ratings for point in points) == history.total.n_ratings
 
 
 @pytest.mark.parametrize(
