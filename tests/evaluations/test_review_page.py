@@ -120,6 +120,15 @@ def test_the_pages_at_the_door_hold_no_script_and_no_way_to_sign_up(
     assert list_fetched(page)
 
 
+def test_every_rule_and_comment_of_a_style_sheet_is_closed(page: str) -> None:
+    sheets = {name: text for name, text in list_fetched(page).items() if name.endswith(".css")}
+
+    for name, text in sheets.items():
+        rules = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+        assert "/*" not in rules, name
+        assert rules.count("{") == rules.count("}"), name
+
+
 def test_the_review_page_asks_no_other_machine(page: str) -> None:
     everything = page + "".join(list_fetched(page).values())
 
