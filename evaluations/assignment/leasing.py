@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest, Now
+from django.utils import timezone
 
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, QueueItem, ReviewQueue
@@ -23,9 +24,14 @@ from evaluations.models import Assignment, QueueItem, ReviewQueue
 EXPIRY_BATCH: Final = 100
 
 
+def now() -> Combinable:
+    """Return the expression of the database's time; a file's database has the machine's own."""
+    return Now() if connection.vendor == "postgresql" else Value(timezone.now())
+
+
 def after(seconds: int) -> Combinable:
     """Return the expression of the database's time so many seconds from now."""
-    return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
+    return ExpressionWrapper(now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 
 
 def lock_item(item_id: int) -> None:
@@ -83,7 +89,7 @@ def extend_leases(
     if shown_id in {public_id for _, public_id in locked}:
         shown = rows.filter(public_id=shown_id)
         shown.update(lease_expires_at=Greatest("lease_expires_at", after(queue.shown_lease_seconds)))
-        shown.filter(shown_at__isnull=True).update(shown_at=Now())
+        shown.filter(shown_at__isnull=True).update(shown_at=now())
     return dict(rows.values_list("public_id", "lease_expires_at"))
 
 
@@ -103,7 +109,7 @@ def expire_leases(*, queue_id: uuid.UUID | None = None) -> int:
 
     Items that somebody is working on at this moment are left for the next time.
     """
-    lapsed = Q(lease_expires_at__lt=Now())
+    lapsed = Q(lease_expires_at__lt=now())
     if queue_id is not None:
         lapsed &= Q(queue=queue_id)
     return _end_leases(lapsed, state=AssignmentState.EXPIRED, is_waiting=False)
@@ -126,7 +132,7 @@ def _end_leases(condition: Q, *, state: AssignmentState, is_waiting: bool) -> in
         .values_list("pk", "item", "holds_place")
     )
     Assignment.objects.filter(pk__in=[pk for pk, _, _ in ended]).update(
-        state=state, finished_at=Now(), holds_place=False
+        state=state, finished_at=now(), holds_place=False
     )
     n_freed = Counter(item_id for _, item_id, holds_place in ended if holds_place)
     for n_places in sorted(set(n_freed.values())):

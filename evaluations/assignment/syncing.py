@@ -25,9 +25,10 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from evaluations.assignment.leasing import now
 from evaluations.models import Assignment, QueueItem, ReviewQueue
 from generations.choices import Status
 from generations.models import OutputImage
@@ -83,7 +84,7 @@ def sync(queue: ReviewQueue) -> int:
     seen_at = queue.synced_at
     if seen_at is not None and timezone.now() - seen_at < SYNC_INTERVAL:
         return 0
-    if not ReviewQueue.objects.filter(pk=queue.pk, synced_at=seen_at).update(synced_at=Now()):
+    if not ReviewQueue.objects.filter(pk=queue.pk, synced_at=seen_at).update(synced_at=now()):
         return 0
     return _pull(queue, since=seen_at and seen_at - OVERLAP)
 
@@ -93,7 +94,7 @@ def reconcile_when_due(queue: ReviewQueue) -> int:
     seen_at = queue.reconciled_at
     if seen_at is not None and timezone.now() - seen_at < RECONCILE_INTERVAL:
         return 0
-    if not ReviewQueue.objects.filter(pk=queue.pk, reconciled_at=seen_at).update(reconciled_at=Now()):
+    if not ReviewQueue.objects.filter(pk=queue.pk, reconciled_at=seen_at).update(reconciled_at=now()):
         return 0
     return reconcile(queue)
 
@@ -107,7 +108,7 @@ def reconcile(queue: ReviewQueue) -> int:
     drifted = list(_count_places(queue).exclude(n_open=F("n_expected")).values_list("pk", flat=True))
     for start in range(0, len(drifted), _REPAIR_BATCH):
         _repair(queue, drifted[start : start + _REPAIR_BATCH])
-    ReviewQueue.objects.filter(pk=queue.pk).update(reconciled_at=Now())
+    ReviewQueue.objects.filter(pk=queue.pk).update(reconciled_at=now())
     return n_new
 
 

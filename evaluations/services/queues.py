@@ -97,7 +97,7 @@ def create_queue(
         created_by=actor,
     )
     _check_criterion(criterion)
-    queue.full_clean()
+    queue.full_clean(exclude=["created_by"])
     queue.save(force_insert=True)
     chosen: dict[str, list[Any]] = {
         "prompts": list(prompts),
@@ -141,7 +141,7 @@ def change_queue(*, actor: User, queue: ReviewQueue, **changes: Any) -> ReviewQu
         raise DefaultQueueError
     for field, value in changes.items():
         setattr(stored, field, value)
-    stored.full_clean()
+    stored.full_clean(exclude=["created_by"])
     stored.save(update_fields=[*changes])
     _choose(stored, chosen)
     after = _describe(stored)

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Final
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User
@@ -183,7 +182,7 @@ def skip_assignment(
         Assignment.objects.filter(pk=facts.id).update(
             state=AssignmentState.SKIPPED,
             holds_place=False,
-            finished_at=Now(),
+            finished_at=leasing.now(),
             note=note,
             is_flagged=is_flagged,
         )
@@ -307,7 +306,7 @@ def _rate(
     facts: AssignmentFacts, wish: _Wish, level: LevelFacts, *, holds_place: bool, exclusion_reason: str
 ) -> AssignmentFacts:
     Assignment.objects.filter(pk=facts.id).update(
-        state=AssignmentState.SUBMITTED, holds_place=holds_place, finished_at=Now()
+        state=AssignmentState.SUBMITTED, holds_place=holds_place, finished_at=leasing.now()
     )
     if not facts.is_in_default_queue and facts.criterion.slug == standing.OVERALL:
         leasing.close_in_default_queue(facts.output_image_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -93,3 +94,16 @@ def test_new_outputs_come_into_the_default_queue_once(evaluator: User) -> None:
     assert sync(queue) == 3
     assert sync(queue) == 0
     assert len(take(queue, evaluator, 3)) == 3
+
+
+def test_a_queue_pulls_again_after_a_second(evaluator: User) -> None:
+    queue = ReviewQueue.objects.get(is_default=True)
+    OutputImageFactory()
+    sync(queue)
+    queue.refresh_from_db()
+    OutputImageFactory.create_batch(2)
+
+    assert syncing.sync(queue) == 0
+    ReviewQueue.objects.update(synced_at=queue.synced_at - timedelta(seconds=2))
+    queue.refresh_from_db()
+    assert syncing.sync(queue) == 2
