@@ -87,7 +87,6 @@ def test_several_outputs_keep_their_order_and_cost_their_number(server: OpenAISe
 
 
 def test_fewer_outputs_than_asked_for_complete_with_a_warning(server: OpenAIServer, settings: Any) -> None:
-    server.behaviour.n_outputs = 1
     server.behaviour.n_delivered = 1
     [generation] = make_due(make_model(server, settings, max_outputs=2), n_outputs=2)
 
