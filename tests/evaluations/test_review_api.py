@@ -158,7 +158,7 @@ def test_history_pages_back_and_forth_newest_first(page: APIClient, evaluator: U
     third = page.get(second["next"]).json()
 
     pages = [[each["id"] for each in body["results"]] for body in (first, second, third)]
-    assert sum(pages, []) == ids
+    assert [each for page_ids in pages for each in page_ids] == ids
     assert (first["previous"], third["next"]) == (None, None)
     assert page.get(third["previous"]).json()["results"] == second["results"]
     back = page.get(second["previous"]).json()
@@ -176,7 +176,7 @@ def test_a_cursor_of_another_list_is_refused(page: APIClient, cursor: str) -> No
 
 BAD_BODIES: list[tuple[Any, int]] = [
     ({"level": "4"}, 200),
-    ({"level": "١"}, 400),
+    ({"level": "\u0661"}, 400),
     ({"level": "1_0"}, 400),
     ({"level": True}, 400),
     ({"level": 4.5}, 400),
