@@ -204,7 +204,7 @@ def attach_counts(runs: Sequence[Run]) -> None:
         Generation.objects.current()
         .filter(run__in=found)
         .values_list("run", "status")
-        .annotate(count=Count("pk"))
+        .annotate(count=Count("*"))
         .order_by()
     )
     for run_id, status, count in rows:

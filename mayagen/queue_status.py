@@ -35,9 +35,7 @@ def show_queue_status(request: HttpRequest) -> HttpResponse:
 
 def _describe() -> dict[str, Any]:
     now = timezone.now()
-    by_status = dict(
-        Generation.objects.current().values_list("status").annotate(n=Count("pk")).order_by().iterator()
-    )
+    by_status = dict(Generation.objects.current().values_list("status").annotate(n=Count("*")).order_by())
     oldest = Generation.objects.due(Now()).order_by("due_at").values_list("due_at", flat=True).first()
     clusters = [
         {

@@ -19,6 +19,7 @@ from django.db.models import (
     Subquery,
     Sum,
 )
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
 
 from accounts.models import User
@@ -107,29 +108,20 @@ def list_versions(*, actor: User, scope: Scope) -> PromptVersionQuerySet:
     return found.prefetch_related(Prefetch("labels", Label.objects.order_by("name")))
 
 
-def with_rating_order(versions: PromptVersionQuerySet, scope: Scope, scale: ScaleFacts) -> Any:
-    """Return the versions with `mean_level` and `n_ratings`, to order them by in the database.
-
-    Both are of the ratings that `list_performance` uses: blind ones where any of the prompt's versions has
-    some, unless the scope says otherwise.
-    """
-    rows, weight = filter_ratings(replace(scope, prompt_id=None, version_ids=()), scale)
-    rows = rows.filter(scale=scale.scale_id)
-    ordered: Any = versions
-    if scope.blind == Blind.AUTO:
-        blind_rows = rows.filter(prompt_version__prompt=OuterRef("prompt"), is_blind=True)
-        ordered = ordered.annotate(uses_blind=Exists(blind_rows))
-        rows = rows.filter(is_blind=OuterRef("uses_blind"))
-    elif scope.blind != Blind.ALL:
-        rows = rows.filter(is_blind=scope.blind == Blind.BLIND)
-    of_version = rows.filter(prompt_version=OuterRef("pk")).order_by().values("prompt_version")
-    n = Sum(weight, output_field=IntegerField())
+def with_mean_level(versions: PromptVersionQuerySet, scope: Scope, scale: ScaleFacts) -> Any:
+    """Return the versions with `mean_level`, the mean that `list_performance` shows, to order them by."""
+    versions, rows, weight = _chosen_ratings(versions, scope, scale)
     total = Sum(F("level") * weight, output_field=IntegerField())
-    mean = of_version.annotate(mean=Cast(total, FloatField()) / Cast(n, FloatField())).values("mean")
-    return ordered.annotate(
-        mean_level=Subquery(mean, output_field=FloatField()),
-        n_ratings=Coalesce(Subquery(of_version.annotate(n=n).values("n"), output_field=IntegerField()), 0),
-    )
+    n = Sum(weight, output_field=IntegerField())
+    mean = rows.annotate(mean=Cast(total, FloatField()) / Cast(n, FloatField())).values("mean")
+    return versions.annotate(mean_level=Subquery(mean, output_field=FloatField()))
+
+
+def with_n_ratings(versions: PromptVersionQuerySet, scope: Scope, scale: ScaleFacts) -> Any:
+    """Return the versions with `n_ratings`, how many `list_performance` uses, to order them by."""
+    versions, rows, weight = _chosen_ratings(versions, scope, scale)
+    n = rows.annotate(n=Sum(weight, output_field=IntegerField())).values("n")
+    return versions.annotate(n_ratings=Coalesce(Subquery(n, output_field=IntegerField()), 0))
 
 
 def list_performance(
@@ -211,6 +203,23 @@ def choose_comparisons(
     return [(production, row) for pk in after for row in by_number if row.version.pk == pk]
 
 
+def _chosen_ratings(versions: Any, scope: Scope, scale: ScaleFacts) -> tuple[Any, Any, Combinable]:
+    """Return the versions, each one's ratings as rows to aggregate, and what each of these rows counts.
+
+    Blind ratings are chosen where any of the prompt's versions has some, unless the scope says otherwise.
+    """
+    rows, weight = filter_ratings(replace(scope, prompt_id=None, version_ids=()), scale)
+    rows = rows.filter(scale=scale.scale_id)
+    if scope.blind == Blind.AUTO:
+        blind_rows = rows.filter(prompt_version__prompt=OuterRef("prompt"), is_blind=True)
+        versions = versions.annotate(uses_blind=Exists(blind_rows))
+        rows = rows.filter(is_blind=OuterRef("uses_blind"))
+    elif scope.blind != Blind.ALL:
+        rows = rows.filter(is_blind=scope.blind == Blind.BLIND)
+    of_version = rows.filter(prompt_version=OuterRef("pk")).order_by().values("prompt_version")
+    return versions, of_version, weight
+
+
 def _resolve_for_prompts(
     wanted: Blind, siblings: Sequence[_Sibling], counts: Mapping[uuid.UUID, LevelCounts]
 ) -> dict[uuid.UUID, Blind]:
@@ -248,12 +257,13 @@ def _compare_with(
 def _count_made(
     version_ids: Collection[uuid.UUID], *, scope: Scope, scale: ScaleFacts
 ) -> dict[uuid.UUID, Made]:  # fmt: skip
+    # Counts name columns that the indexes hold, so that no row is read.
     wanted = replace(scope, version_ids=tuple(version_ids))
     generations = filter_generations(wanted)
     n_generations: dict[uuid.UUID, tuple[int, int]] = {
         pk: (n, n_completed)
         for pk, n, n_completed in generations.values_list("prompt_version")
-        .annotate(n=Count("pk"), n_completed=Count("pk", filter=Q(status=Status.COMPLETED)))
+        .annotate(n=Count("*"), n_completed=Count("status", filter=Q(status=Status.COMPLETED)))
         .order_by()
     }
     is_rated = Q(rating__isnull=False)
@@ -264,7 +274,7 @@ def _count_made(
     n_outputs = {
         pk: (n, n_rated)
         for pk, n, n_rated in outputs.values_list("generation__prompt_version")
-        .annotate(n=Count("pk"), n_rated=Count("pk", filter=is_rated))
+        .annotate(n=Count("*"), n_rated=Count("generation", filter=is_rated))
         .order_by()
     }
     return {

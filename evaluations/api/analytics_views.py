@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import User
 from accounts.permissions import can
 from evaluations.analytics.history import get_rating_history
-from evaluations.analytics.performance import list_performance, list_versions, with_rating_order
+from evaluations.analytics.performance import list_performance, list_versions, with_mean_level, with_n_ratings
 from evaluations.api import analytics_serializers as serializers
 from evaluations.api.analytics_filters import (
     HistoryParametersSerializer,
@@ -27,7 +27,7 @@ from evaluations.api.analytics_filters import (
 from mayagen.common.api import PAGE_PARAMETERS
 from prompts.models import PromptVersion
 
-_RATING_ORDERS = {"mean", "n_ratings"}
+_ANNOTATIONS = {"mean": with_mean_level, "n_ratings": with_n_ratings}
 
 
 class MayReadAnalytics(BasePermission):
@@ -82,8 +82,9 @@ class PromptPerformanceViewSet(mixins.ListModelMixin, GenericViewSet):
         values = read_parameters(request, ScopeParametersSerializer, besides=PAGE_PARAMETERS)
         scope, scale = read_scope(values)
         versions: Any = list_versions(actor=cast("User", request.user), scope=scope)
-        if request.query_params.get("ordering", "").removeprefix("-") in _RATING_ORDERS:
-            versions = with_rating_order(versions, scope, scale)
+        annotate = _ANNOTATIONS.get(request.query_params.get("ordering", "").removeprefix("-"))
+        if annotate is not None:
+            versions = annotate(versions, scope, scale)
         page = cast("list[PromptVersion]", self.paginate_queryset(versions))
         rows = list_performance(page, scope=scope, scale=scale)
         return self.get_paginated_response(
