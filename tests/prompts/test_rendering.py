@@ -144,12 +144,12 @@ def test_a_value_that_is_no_plain_text_is_refused(value: object) -> None:
 
 
 def test_a_result_over_the_limit_is_refused_before_it_is_built() -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(RenderedTooLongError):
         render("{x}" * 33_000, {"x": "a" * 100_000})
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert len(render("{x}", {"x": "a" * MAX_RENDERED_LENGTH})) == MAX_RENDERED_LENGTH
 
 
@@ -157,12 +157,12 @@ def test_a_result_over_the_limit_is_refused_before_it_is_built() -> None:
     "template", ["{" * 99_999, "}" * 99_999, "{a" * 49_999, "{" + "a" * 99_998, "a" * 100_001]
 )
 def test_a_hostile_template_is_refused_quickly(template: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(TemplateSyntaxError):
         check_template(template)
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.dictionaries(names, texts, max_size=6))

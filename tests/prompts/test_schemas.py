@@ -145,14 +145,14 @@ def test_a_long_value_is_not_repeated_in_the_sentence() -> None:
     ],
 )
 def test_a_hostile_schema_is_refused_quickly(schema: object, words: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(SchemaInvalidError) as caught:
         check_schema(schema)
 
     assert words in caught.value.message
     assert len(caught.value.message) < 700
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_nothing_is_fetched_for_a_reference(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_nothing_is_fetched_for_a_reference(tmp_path: Path) -> None:
 
 
 def test_a_catastrophic_pattern_is_linear_here() -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(ParametersInvalidError):
         validate_parameters({"properties": {"x": {"pattern": "^(a+)+$"}}}, {"x": "a" * 60_000 + "!"})
 
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_given_parameters_win_over_the_models_defaults_and_those_over_the_schemas() -> None:
