@@ -68,6 +68,12 @@ PLACES: Final[tuple[tuple[str, tuple[Place, ...]], ...]] = (
                 "admin:evaluations_reviewqueue_changelist",
                 "evaluations.view_reviewqueue",
             ),
+            Place(
+                "Assignments",
+                "assignment_ind",
+                "admin:evaluations_assignment_changelist",
+                "evaluations.view_assignment",
+            ),
             Place("Criteria", "rule", "admin:evaluations_criterion_changelist", "evaluations.view_criterion"),
         ),
     ),
