@@ -193,7 +193,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"UserRoleEnum": "accounts.roles.ROLES"},
+    "ENUM_NAME_OVERRIDES": {
+        "UserRoleEnum": "accounts.roles.ROLES",
+        "GenerationStatusEnum": "generations.choices.Status",
+        "ImageRoleEnum": "generations.choices.ImageRole",
+        "AttemptStateEnum": "generations.choices.AttemptState",
+        "AssignmentStateEnum": "evaluations.choices.AssignmentState",
+    },
 }
 
 # Task queue. Messages carry no arguments and no truth; the rows do (see generations.engine).

@@ -241,6 +241,7 @@ class AssignmentViewSet(StrictQueryMixin, ViewSet):
 class RatingViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):
     """Ratings: all for who reads results, the caller's own for evaluators, without what is hidden there."""
 
+    queryset = Rating.objects.none()
     lookup_value_converter = "uuid"
     ordering_fields = ("created_at",)
 

@@ -177,7 +177,7 @@ class RunSerializer(serializers.ModelSerializer):
             "cancelled_at",
         )
 
-    @extend_schema_field({"type": "string", "enum": list(Status.values)})
+    @extend_schema_field(serializers.ChoiceField(choices=Status.choices))
     def get_state(self, run: Run) -> str:
         """Return the state that the counts amount to."""
         return get_run_state(run.counts)  # type: ignore[attr-defined]

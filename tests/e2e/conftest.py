@@ -198,4 +198,4 @@ def _make_evaluator(api: Api, name: str) -> tuple[str, Account]:
 
 def _find_renderer(api: Api) -> str:
     models = api.get("image-models/")["results"]
-    return next(model["id"] for model in models if model["kind"] == "text_to_image")
+    return str(next(model["id"] for model in models if model["kind"] == "text_to_image"))

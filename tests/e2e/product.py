@@ -165,8 +165,8 @@ class Product:
                 return cursor.fetchall() if cursor.description else []
         path = self.folder / "data" / "mayagen.sqlite3"
         plain = [value.hex if isinstance(value, uuid.UUID) else value for value in values]
-        with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-            return connection.execute(statement.replace("%s", "?"), plain).fetchall()
+        with closing(sqlite3.connect(path, timeout=30)) as file, file:
+            return file.execute(statement.replace("%s", "?"), plain).fetchall()
 
     def _on_server(self, statement: str) -> None:
         with psycopg.connect(self.server_url, autocommit=True) as connection:

@@ -147,7 +147,10 @@ def test_expiry_and_a_late_rating_at_once_fill_one_place() -> None:
         def take_over(queue: Any = queue, other: User = other) -> None:
             take(queue, other)
 
-        run_at_once(submit, take_over, lambda queue=queue: leasing.expire_leases(queue_id=queue.pk))
+        def expire(queue: Any = queue) -> None:
+            leasing.expire_leases(queue_id=queue.pk)
+
+        run_at_once(submit, take_over, expire)
 
         holding = Assignment.objects.filter(queue=queue, holds_place=True)
         assert holding.count() <= 1

@@ -101,6 +101,7 @@ def test_a_queue_pulls_again_after_a_second(evaluator: User) -> None:
     OutputImageFactory()
     sync(queue)
     queue.refresh_from_db()
+    assert queue.synced_at is not None
     OutputImageFactory.create_batch(2)
 
     assert syncing.sync(queue) == 0
