@@ -113,7 +113,7 @@ class ProductModelAdmin(ModelAdmin):
     anything else in the address leads back to the whole list, with a message.
     """
 
-    list_per_page = 50
+    list_per_page = 25
     list_max_show_all = 200
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
