@@ -225,7 +225,8 @@ def test_an_item_that_went_to_somebody_else_is_told_of_and_loses_nothing(
     late = open_queue(desk, work)
     late_first = late.see()
     product.sql(
-        "UPDATE evaluations_assignment SET lease_expires_at = '2001-01-01 00:00:00+00:00' WHERE queue_id = %s",
+        "UPDATE evaluations_assignment SET lease_expires_at = '2001-01-01 00:00:00+00:00'"
+        " WHERE queue_id = %s",
         work.queue_id,
     )
     quick = open_queue(desk, work, person=1)
