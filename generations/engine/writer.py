@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from generations.engine.transitions import Transition, apply_all
+from generations.engine.transitions import Completed, Prepared, Transition, apply_all
 
 logger = logging.getLogger(__name__)
-MAX_BATCH = 100
+MAX_BATCH = 250
+_URGENCY: Final = {Completed: 1, Prepared: 2}
 RETRY_SECONDS = (0.2, 1.0, 3.0)
 
 
 class TransitionWriter:
-    """Writes transitions in the order they come; while one batch is written the next one gathers.
+    """Writes transitions in batches; while one batch is written the next one gathers.
 
-    Use it as an asynchronous context manager; leaving it writes what is left.
+    What frees a place for the next call goes first, then what completes generations, then copies. Use it as
+    an asynchronous context manager; leaving it writes what is left.
     """
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[tuple[Transition, asyncio.Future[bool]] | None] = asyncio.Queue()
+        self._waiting: list[tuple[Transition, asyncio.Future[bool]]] = []
+        self._wake = asyncio.Event()
+        self._is_ending = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -32,7 +36,8 @@ class TransitionWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._queue.put(None)
+        self._is_ending = True
+        self._wake.set()
         if self._task is not None:
             await self._task
 
@@ -43,21 +48,21 @@ class TransitionWriter:
             DatabaseError: It could not be written; the lease will lapse and the work be taken up again.
         """
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        await self._queue.put((transition, written))
+        self._waiting.append((transition, written))
+        self._wake.set()
         return await asyncio.shield(written)
 
     async def _run(self) -> None:
-        while (first := await self._queue.get()) is not None:
-            batch, ended = [first], False
-            while len(batch) < MAX_BATCH and not self._queue.empty():
-                following = self._queue.get_nowait()
-                if following is None:
-                    ended = True
-                    break
-                batch.append(following)
-            await self._write_batch(batch)
-            if ended:
-                return
+        while self._waiting or not self._is_ending:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._waiting.sort(key=lambda pair: _URGENCY.get(type(pair[0]), 0))
+            first = _URGENCY.get(type(self._waiting[0][0]), 0)
+            alike = [pair for pair in self._waiting if _URGENCY.get(type(pair[0]), 0) == first][:MAX_BATCH]
+            del self._waiting[: len(alike)]
+            await self._write_batch(alike)
 
     async def _write_batch(self, batch: Sequence[tuple[Transition, asyncio.Future[bool]]]) -> None:
         try:
