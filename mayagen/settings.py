@@ -258,7 +258,8 @@ PROVIDER_KEYS = read_provider_keys()
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
-DATE_FORMAT, DATETIME_FORMAT = "j M Y", "j M Y, H:i"
+# Django writes dates as its language files say, whatever DATETIME_FORMAT says here.
+FORMAT_MODULE_PATH = "mayagen.formats"
 USE_TZ = True
 
 # Security (the policies of each kind of page are in mayagen.security)
