@@ -103,21 +103,25 @@ class _Drain:
     async def run(self) -> DrainTally:
         """Claim and drive until nothing is due or the time for claiming is over."""
         ends_at = time.monotonic() + self._limits.claim_seconds
-        async with TransitionWriter() as self._writer, ImageWorkshop() as self._workshop:
-            watcher = asyncio.create_task(self._watch())
-            try:
-                while time.monotonic() < ends_at and not self._is_stopping and await self._step():
-                    pass
-                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-                await asyncio.gather(*self._preparations, return_exceptions=True)
-            finally:
-                watcher.cancel()
-                for session in self._sessions.values():
-                    await session.close()
+        with ImageWorkshop() as self._workshop:
+            async with TransitionWriter() as self._writer:
+                await self._run_until(ends_at)
         linger = timedelta(seconds=self._limits.linger_seconds)
         wait = await sync_to_async(get_seconds_until_due)(within=linger)
         self._tally.has_more = wait is not None and not self._is_stopping
         return self._tally
+
+    async def _run_until(self, ends_at: float) -> None:
+        watcher = asyncio.create_task(self._watch())
+        try:
+            while time.monotonic() < ends_at and not self._is_stopping and await self._step():
+                pass
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*self._preparations, return_exceptions=True)
+        finally:
+            watcher.cancel()
+            for session in self._sessions.values():
+                await session.close()
 
     async def _step(self) -> bool:
         """Claim what fits, wait for a free place; return whether there may be more to do."""

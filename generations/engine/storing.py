@@ -1,16 +1,14 @@
-"""Check and store outputs, and make their copies, in threads; the event loop only waits.
-
-Images of calls that have just answered come before copies, so that generations complete first.
-"""
+"""Check and store outputs, and make their copies, in threads; the event loop only waits."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-from collections.abc import Callable, Sequence
+import sys
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 from generations.choices import ErrorCode
 from generations.image_files import StoredCopies, StoredFiles, discard, store_copies, store_file
@@ -18,10 +16,7 @@ from generations.media.errors import MediaError
 from generations.providers.base import ERROR_FACTS, ProviderOutput
 from generations.providers.base import ErrorCode as ProviderErrorCode
 
-FIRST: Final = 0
-LATER: Final = 1
-ResultT = TypeVar("ResultT")
-_Job = tuple[int, int, Callable[[], Any], "asyncio.Future[Any]"]
+COPYING_NICENESS: Final = 10
 
 
 class StoringError(Exception):
@@ -35,27 +30,25 @@ class StoringError(Exception):
 
 
 class ImageWorkshop:
-    """As many threads as there are processors; more would only hold more pictures in memory.
+    """Threads for the work on pictures: some that store what has just come, some that make copies.
 
-    Use it as an asynchronous context manager; leaving it drops what has not been begun.
+    Each thread holds pictures in memory, so there are no more than processors, and one less for copies, which
+    the kernel lets wait for everything else. Use it as a context manager; leaving it waits for what has begun.
     """
 
     def __init__(self) -> None:
-        self._n_threads = os.cpu_count() or 2
-        self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="images")
-        self._jobs: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
-        self._order = itertools.count()
-        self._benches: list[asyncio.Task[None]] = []
+        n_threads = os.cpu_count() or 2
+        self._storing = ThreadPoolExecutor(n_threads, thread_name_prefix="storing")
+        self._copying = ThreadPoolExecutor(
+            max(1, n_threads - 1), thread_name_prefix="copying", initializer=_yield_to_others
+        )
 
-    async def __aenter__(self) -> Self:
-        self._benches = [asyncio.create_task(self._run()) for _ in range(self._n_threads)]
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        for bench in self._benches:
-            bench.cancel()
-        await asyncio.gather(*self._benches, return_exceptions=True)
-        self._pool.shutdown(wait=True)
+    def __exit__(self, *_: object) -> None:
+        for pool in (self._storing, self._copying):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     async def store_outputs(self, outputs: Sequence[ProviderOutput]) -> tuple[list[StoredFiles], str]:
         """Return the stored outputs in their order, and a warning when some could not be used.
@@ -64,7 +57,8 @@ class ImageWorkshop:
             StoringError: None could be used (`bad_output`), or the storage refused, so that images which
                 were made are lost (`outcome_unknown`).
         """
-        tasks = [self._ask(FIRST, _storing(output.content)) for output in outputs]
+        loop = asyncio.get_running_loop()
+        tasks = [loop.run_in_executor(self._storing, _store, output.content) for output in outputs]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         stored = [result for result in results if isinstance(result, StoredFiles)]
         failures = [result for result in results if isinstance(result, BaseException)]
@@ -87,34 +81,20 @@ class ImageWorkshop:
         return stored, f"{len(failures)} of {len(outputs)} outputs could not be used: {failures[0]}"
 
     async def make_copies(self, name: str) -> StoredCopies:
-        """Return the stored copies of a stored image, made when nothing more urgent waits.
+        """Return the stored copies of a stored image, made when nothing else wants the processor.
 
         Raises:
             MediaError: The stored bytes are damaged.
             OSError: The storage refused.
         """
-        return await self._ask(LATER, lambda: store_copies(name))
-
-    async def _ask(self, urgency: int, job: Callable[[], ResultT]) -> ResultT:
-        done: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        await self._jobs.put((urgency, next(self._order), job, done))
-        return await done
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            _, _, job, done = await self._jobs.get()
-            if done.cancelled():
-                continue
-            try:
-                result = await loop.run_in_executor(self._pool, job)
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
-                if not done.cancelled():
-                    done.set_exception(error)
-            else:
-                if not done.cancelled():
-                    done.set_result(result)
+        return await asyncio.get_running_loop().run_in_executor(self._copying, store_copies, name)
 
 
-def _storing(content: bytes) -> Callable[[], StoredFiles]:
-    return lambda: store_file(content, folder="outputs")
+def _store(content: bytes) -> StoredFiles:
+    return store_file(content, folder="outputs")
+
+
+def _yield_to_others() -> None:
+    """Lower this thread's priority: on Linux niceness belongs to threads (setpriority(2), Notes)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COPYING_NICENESS)
