@@ -33,7 +33,7 @@ class ImageWorkshop:
     """Threads for the work on pictures: some that store what has just come, some that make copies.
 
     Each thread holds pictures in memory, so there are no more than processors, and one less for copies, which
-    the kernel lets wait for everything else. Use it as a context manager; leaving it waits for what has begun.
+    the kernel lets wait for everything else. Use it as a context manager; leaving it waits for what began.
     """
 
     def __init__(self) -> None:
