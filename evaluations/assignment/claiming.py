@@ -59,8 +59,8 @@ class Opening:
         return is_tail(n_wanted=n_wanted, n_due=self.n_due, n_raters=self.n_raters)
 
 
-_N_DUE: Final = """(SELECT count(*) FROM (
-    SELECT 1 FROM evaluations_queueitem i WHERE i.queue_id = %s AND i.n_open > 0 LIMIT %s) due)"""
+_N_DUE: Final = f"""(SELECT count(*) FROM (
+    SELECT 1 FROM evaluations_queueitem i WHERE i.queue_id = %s AND i.n_open > 0 LIMIT {_ENOUGH}) due)"""  # noqa: S608 - a constant
 _N_HELD: Final = """(SELECT count(*) FROM evaluations_assignment a
     WHERE a.queue_id = %s AND a.evaluator_id = %s AND a.state = 'leased')"""
 _N_OTHERS: Final = """(SELECT count(DISTINCT a.evaluator_id) FROM evaluations_assignment a
@@ -71,13 +71,14 @@ _LAST_ITEM: Final = """(SELECT a.item_id FROM evaluations_assignment a
     WHERE a.queue_id = %s AND a.evaluator_id = %s AND a.state IN ('submitted', 'skipped')
     ORDER BY a.finished_at DESC, a.id DESC LIMIT 1)"""
 
+# The two limits stand in the text: a plan made for any limit would cost more, and so never be kept.
 _CLAIM: Final = """
 WITH held AS (
     UPDATE evaluations_assignment
     SET lease_expires_at = greatest(lease_expires_at, statement_timestamp() + %(lease)s)
     WHERE id IN (SELECT id FROM evaluations_assignment
                  WHERE evaluator_id = %(evaluator)s AND queue_id = %(queue)s AND state = 'leased'
-                 ORDER BY id LIMIT %(n_wanted)s FOR NO KEY UPDATE)
+                 ORDER BY id LIMIT {n_wanted} FOR NO KEY UPDATE)
     RETURNING *
 ), picked AS (
     SELECT i.id, i.output_image_id FROM evaluations_queueitem i
@@ -88,7 +89,7 @@ WITH held AS (
         AND NOT EXISTS (SELECT 1 FROM evaluations_assignment a
                         WHERE a.item_id = i.id AND a.evaluator_id = %(evaluator)s
                             AND a.state IN ('leased', 'submitted', 'skipped'))
-    ORDER BY i.shuffle_key, i.id LIMIT %(n_new)s FOR NO KEY UPDATE OF i SKIP LOCKED
+    ORDER BY i.shuffle_key, i.id LIMIT {n_new} FOR NO KEY UPDATE OF i SKIP LOCKED
 ), named AS (
     SELECT picked.*, row_number() OVER () AS place FROM picked
 ), leased AS (
@@ -119,7 +120,7 @@ def _build_opening(*, queue: uuid.UUID, evaluator: uuid.UUID) -> QuerySet[Any, A
             *("held_lease_seconds", "criterion", "criterion__slug", "criterion__name"),
             *("criterion__description", Subquery(newest.values("pk")[:1])),
             RawSQL(_N_HELD, who, IntegerField()),  # noqa: S611 - constant text
-            RawSQL(_N_DUE, [who[0], _ENOUGH], IntegerField()),  # noqa: S611 - constant text
+            RawSQL(_N_DUE, who[:1], IntegerField()),  # noqa: S611 - constant text
             RawSQL(_N_OTHERS, who, IntegerField()),  # noqa: S611 - constant text
             RawSQL(_LAST_ITEM, who, IntegerField()),  # noqa: S611 - constant text
         )
@@ -171,14 +172,13 @@ def _claim_by_one_statement(
         "queue": opening.queue_id,
         "evaluator": evaluator_id,
         "lease": timedelta(seconds=opening.held_lease_seconds),
-        "n_wanted": n_wanted,
-        "n_new": n_new,
         "after": after_item,
         "ids": [uuid7() for _ in range(n_new)],
         "public_ids": [random_id() for _ in range(n_new)],
     }
     given = select_shown("(SELECT * FROM held UNION ALL SELECT * FROM leased)")
-    return list_shown(_CLAIM + given, parameters)
+    claim_text = _CLAIM.replace("{n_wanted}", str(int(n_wanted))).replace("{n_new}", str(int(n_new)))
+    return list_shown(claim_text + given, parameters)
 
 
 @transaction.atomic

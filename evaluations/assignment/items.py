@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from evaluations.assignment.statements import to_parameter, to_uuid
+from evaluations.assignment.statements import fetch, to_parameter, to_uuid
 from evaluations.choices import AssignmentState
 from evaluations.models import ScaleLevel
 
@@ -186,10 +186,7 @@ def list_shown(statement: str, parameters: Mapping[str, Any]) -> list[AssignedIt
 
 def _read(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     join = "string_agg" if connection.vendor == "postgresql" else "group_concat"
-    with connection.cursor() as cursor:
-        cursor.execute(statement.replace("{join}", join), parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return fetch(statement.replace("{join}", join), parameters)
 
 
 def _build_shown(row: Sequence[Any], *, rating: RatingFacts | None) -> AssignedItem:

@@ -83,7 +83,8 @@ class QueueItem(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    queue = models.ForeignKey(ReviewQueue, on_delete=models.CASCADE, related_name="items")
+    # Indexes that lead with the column serve it; each of their own would cost a write per rating.
+    queue = models.ForeignKey(ReviewQueue, on_delete=models.CASCADE, related_name="items", db_index=False)
     output_image = models.ForeignKey(OutputImage, on_delete=models.PROTECT, related_name="queue_items")
     shuffle_key = models.IntegerField()
     n_open = models.SmallIntegerField()
@@ -113,10 +114,13 @@ class Assignment(UUIDModel):
     """
 
     public_id = models.UUIDField(default=random_id, unique=True, editable=False)
-    queue = models.ForeignKey(ReviewQueue, on_delete=models.PROTECT, related_name="assignments")
-    item = models.ForeignKey(QueueItem, on_delete=models.PROTECT, related_name="assignments")
-    output_image = models.ForeignKey(OutputImage, on_delete=models.PROTECT, related_name="+")
-    evaluator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="assignments")
+    # Each rating changes the row twice and with it every index, so there are as few as the reads need.
+    queue = models.ForeignKey(
+        ReviewQueue, on_delete=models.PROTECT, related_name="assignments", db_index=False
+    )
+    item = models.ForeignKey(QueueItem, on_delete=models.PROTECT, related_name="assignments", db_index=False)
+    output_image = models.ForeignKey(OutputImage, on_delete=models.PROTECT, related_name="+", db_index=False)
+    evaluator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="assignments", db_index=False)
     state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
     holds_place = models.BooleanField(default=True)
     lease_expires_at = models.DateTimeField()

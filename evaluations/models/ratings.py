@@ -24,12 +24,14 @@ class Rating(UUIDModel):
 
     output_image = models.ForeignKey(OutputImage, null=True, on_delete=models.PROTECT, related_name="ratings")
     input_image = models.ForeignKey(InputImage, null=True, on_delete=models.PROTECT, related_name="ratings")
-    prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="+")
-    criterion = models.ForeignKey(Criterion, on_delete=models.PROTECT, related_name="ratings")
-    scale = models.ForeignKey(Scale, on_delete=models.PROTECT, related_name="+")
-    scale_level = models.ForeignKey(ScaleLevel, on_delete=models.PROTECT, related_name="+")
+    prompt_version = models.ForeignKey(
+        PromptVersion, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    criterion = models.ForeignKey(Criterion, on_delete=models.PROTECT, related_name="ratings", db_index=False)
+    scale = models.ForeignKey(Scale, on_delete=models.PROTECT, related_name="+", db_index=False)
+    scale_level = models.ForeignKey(ScaleLevel, on_delete=models.PROTECT, related_name="+", db_index=False)
     level = models.PositiveSmallIntegerField()
-    rater = models.ForeignKey(User, on_delete=models.PROTECT, related_name="ratings")
+    rater = models.ForeignKey(User, on_delete=models.PROTECT, related_name="ratings", db_index=False)
     rater_kind = models.CharField(max_length=8, choices=RaterKind.choices, default=RaterKind.PERSON)
     note = models.TextField(blank=True)
     is_flagged = models.BooleanField(default=False)

@@ -24,6 +24,7 @@ from evaluations.assignment.items import (
     RatingFacts,
     get_facts,
 )
+from evaluations.assignment.statements import update_row
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, QueueItem, Rating, ReviewQueue
 from evaluations.services import standing
@@ -305,8 +306,12 @@ def _submit_out_of_turn(actor: User, assignment_id: uuid.UUID, wish: _Wish) -> A
 def _rate(
     facts: AssignmentFacts, wish: _Wish, level: LevelFacts, *, holds_place: bool, exclusion_reason: str
 ) -> AssignmentFacts:
-    Assignment.objects.filter(pk=facts.id).update(
-        state=AssignmentState.SUBMITTED, holds_place=holds_place, finished_at=leasing.now()
+    update_row(
+        Assignment,
+        facts.id,
+        state=AssignmentState.SUBMITTED,
+        holds_place=holds_place,
+        finished_at=timezone.now(),
     )
     if not facts.is_in_default_queue and facts.criterion.slug == standing.OVERALL:
         leasing.close_in_default_queue(facts.output_image_id)

@@ -17,7 +17,7 @@ from django.db.models import Count, F, QuerySet, Sum
 from django.utils import timezone
 
 from evaluations.assignment.items import CriterionFacts, LevelFacts
-from evaluations.assignment.statements import KeptStatement, to_parameter, to_uuid
+from evaluations.assignment.statements import KeptStatement, insert_row, to_parameter, to_uuid
 from evaluations.choices import RaterKind
 from evaluations.models import Rating, RatingTally
 from evaluations.querysets import RatingQuerySet
@@ -116,7 +116,7 @@ def record_rating(
         decided_ms=provenance.decided_ms,
         revision=last_revision + 1,
     )
-    rating.save(force_insert=True)
+    insert_row(rating)
     if _is_counted(rating):
         tallies[_key(rating)] += 1
     _settle(image, criterion.slug, criterion.id, tallies)
@@ -199,9 +199,9 @@ def _settle(
 
 
 def _set_consensus(image: RatedImage, criterion_id: uuid.UUID) -> None:
-    counted = Rating.objects.counted().filter(criterion=criterion_id)
     if image.input_image_id is not None:
-        sums = counted.filter(input_image=image.input_image_id).aggregate(s=Sum("level"), n=Count("pk"))
+        counted = Rating.objects.counted().filter(criterion=criterion_id, input_image=image.input_image_id)
+        sums = counted.aggregate(s=Sum("level"), n=Count("pk"))
         consensus.set_input_rating(
             input_image_id=image.input_image_id, rating=round_mean(sums["s"], sums["n"])
         )

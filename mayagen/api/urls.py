@@ -10,8 +10,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RootView.as_view(), name="api-root"),
     path("schema/", SchemaView.as_view(), name="api-schema"),
     path("docs/", DocsView.as_view(), name="api-docs"),
+    # The first are found soonest: the review page asks most often by far.
+    path("", include("evaluations.api.urls")),
     path("", include("accounts.api.urls")),
     path("", include("prompts.api.urls")),
     path("", include("generations.api.urls")),
-    path("", include("evaluations.api.urls")),
 ]
