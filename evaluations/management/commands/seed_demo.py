@@ -16,7 +16,7 @@ from django.db import transaction
 
 from accounts.models import User
 from accounts.roles import ADMIN, ROLES
-from accounts.services import create_first_admin, create_user
+from accounts.services import create_first_admin, create_user, set_name
 from evaluations.management import demo
 from generations.providers.base import ProviderConfig, ProviderRequest
 from generations.providers.embedded import EMBEDDED_PARAMETERS_SCHEMA, EmbeddedProvider
@@ -102,6 +102,7 @@ def _make_people(accounts: list[dict[str, str]]) -> User:
     passwords = {account["role"]: (account["email"], account["password"]) for account in accounts}
     email, password = passwords.pop(ADMIN)
     admin = create_first_admin(email=email, password=password)
+    admin = set_name(actor=admin, user=admin, name="Admin")
     for role, (email, password) in passwords.items():
         create_user(actor=admin, email=email, role=role, name=role.capitalize(), password=password)
     return admin
