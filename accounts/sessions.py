@@ -8,6 +8,8 @@ from django.contrib.sessions.backends import db
 from django.db import connection
 from django.utils import timezone
 
+from mayagen.common.statements import fetch
+
 _READ: Final = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
 
 
@@ -17,11 +19,9 @@ class SessionStore(db.SessionStore):
     def load(self) -> dict[str, Any]:
         """Return what the session holds; nothing, and no key, when it is unknown or has run out."""
         now = connection.ops.adapt_datetimefield_value(timezone.now())
-        with connection.cursor() as cursor:
-            cursor.execute(_READ, [self.session_key, now])
-            row = cursor.fetchone()
-        if row is None:
+        rows = fetch(_READ, [self.session_key, now])
+        if not rows:
             self._session_key = None
             return {}
-        held: dict[str, Any] = self.decode(row[0])
+        held: dict[str, Any] = self.decode(rows[0][0])
         return held

@@ -17,11 +17,11 @@ from django.utils.crypto import salted_hmac
 
 from accounts.models import User
 from evaluations.assignment.items import AssignmentFacts, list_facts
-from evaluations.assignment.statements import to_parameter
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, Rating, RatingTally, ReviewQueue
 from generations.models import Generation, OutputImage
 from mayagen.common.api import InvalidCursorError
+from mayagen.common.statements import to_parameter
 
 DUE_CAP: Final = 10_000
 PAGE_SIZE: Final = 20

@@ -26,11 +26,11 @@ from evaluations.assignment.items import (
     select_shown,
 )
 from evaluations.assignment.leasing import after
-from evaluations.assignment.statements import KeptStatement, to_parameter, to_uuid
 from evaluations.assignment.strategies import count_to_claim, is_tail
 from evaluations.choices import KEEPS_ITEM_FROM_RETURNING, AssignmentState
 from evaluations.models import Assignment, QueueItem, ReviewQueue, Scale
 from mayagen.common.ids import random_id, uuid7
+from mayagen.common.statements import KeptStatement, to_parameter, to_uuid
 
 _ENOUGH: Final = 400
 """Due items are counted no further than this, which is the tail of 50 people who prefetch 8 each."""

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from django.db import connection
 
-from evaluations.assignment.statements import fetch, to_parameter, to_uuid
 from evaluations.choices import AssignmentState
 from evaluations.models import ScaleLevel
+from mayagen.common.statements import fetch, to_parameter, to_uuid
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ from evaluations.assignment.items import (
     RatingFacts,
     get_facts,
 )
-from evaluations.assignment.statements import update_row
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, QueueItem, Rating, ReviewQueue
 from evaluations.services import standing
 from evaluations.services.standing import Provenance, RatedImage
 from mayagen.common.errors import ConflictError, DomainError, NotFoundError, PermissionDeniedError
+from mayagen.common.statements import update_row
 
 MAX_NOTE_LENGTH: Final = 5_000
 MAX_HELD: Final = 50

@@ -17,12 +17,12 @@ from django.db.models import Count, F, QuerySet, Sum
 from django.utils import timezone
 
 from evaluations.assignment.items import CriterionFacts, LevelFacts
-from evaluations.assignment.statements import KeptStatement, insert_row, to_parameter, to_uuid
 from evaluations.choices import RaterKind
 from evaluations.models import Rating, RatingTally
 from evaluations.querysets import RatingQuerySet
 from evaluations.selectors import round_mean
 from generations.services import consensus
+from mayagen.common.statements import KeptStatement, insert_row, to_parameter, to_uuid
 
 OVERALL: Final = "overall"
 """The criterion whose ratings make the consensus."""

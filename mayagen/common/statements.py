@@ -52,9 +52,11 @@ def fetch(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
     """Run a statement and return its rows, as the database gives them.
 
     PostgreSQL plans it once for each connection: with a dozen tables in it, planning takes ten times as long
-    as running. Django's own cursors cannot do that, since they send each statement with its values in it.
+    as running. Django's own cursors cannot do that, since they send each statement with its values in it;
+    where somebody listens to them (tests, debugging) they are used all the same.
     """
-    if connection.vendor != "postgresql":
+    is_watched = connection.queries_logged or connection.execute_wrappers
+    if connection.vendor != "postgresql" or is_watched:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
