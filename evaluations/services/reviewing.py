@@ -29,7 +29,7 @@ from evaluations.models import Assignment, QueueItem, Rating, ReviewQueue
 from evaluations.services import standing
 from evaluations.services.standing import Provenance, RatedImage
 from mayagen.common.errors import ConflictError, DomainError, NotFoundError, PermissionDeniedError
-from mayagen.common.statements import update_row
+from mayagen.common.statements import Statement, write_update
 
 MAX_NOTE_LENGTH: Final = 5_000
 MAX_HELD: Final = 50
@@ -306,7 +306,7 @@ def _submit_out_of_turn(actor: User, assignment_id: uuid.UUID, wish: _Wish) -> A
 def _rate(
     facts: AssignmentFacts, wish: _Wish, level: LevelFacts, *, holds_place: bool, exclusion_reason: str
 ) -> AssignmentFacts:
-    update_row(
+    submitted = write_update(
         Assignment,
         facts.id,
         state=AssignmentState.SUBMITTED,
@@ -316,7 +316,9 @@ def _rate(
     if not facts.is_in_default_queue and facts.criterion.slug == standing.OVERALL:
         leasing.close_in_default_queue(facts.output_image_id)
     is_surplus = not holds_place and not exclusion_reason
-    return _record(facts, wish, level, is_surplus=is_surplus, exclusion_reason=exclusion_reason)
+    return _record(
+        facts, wish, level, is_surplus=is_surplus, exclusion_reason=exclusion_reason, along=[submitted]
+    )
 
 
 def _revise(facts: AssignmentFacts, wish: _Wish, level: LevelFacts) -> AssignmentFacts:
@@ -336,7 +338,13 @@ def _revise(facts: AssignmentFacts, wish: _Wish, level: LevelFacts) -> Assignmen
 
 
 def _record(
-    facts: AssignmentFacts, wish: _Wish, level: LevelFacts, *, is_surplus: bool, exclusion_reason: str
+    facts: AssignmentFacts,
+    wish: _Wish,
+    level: LevelFacts,
+    *,
+    is_surplus: bool,
+    exclusion_reason: str,
+    along: Sequence[Statement] = (),
 ) -> AssignmentFacts:
     rating = standing.record_rating(
         image=_get_image(facts),
@@ -355,6 +363,7 @@ def _record(
             shown_at=wish.shown_at,
             decided_ms=wish.decided_ms,
         ),
+        along=along,
     )
     given = RatingFacts(rating.id, level.level, wish.note, wish.is_flagged, is_surplus, is_standing=True)
     return replace(facts, shown=replace(facts.shown, state=AssignmentState.SUBMITTED, rating=given))

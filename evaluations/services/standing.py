@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from evaluations.assignment.items import CriterionFacts, LevelFacts
@@ -22,18 +22,32 @@ from evaluations.models import Rating, RatingTally
 from evaluations.querysets import RatingQuerySet
 from evaluations.selectors import round_mean
 from generations.services import consensus
-from mayagen.common.statements import KeptStatement, insert_row, to_parameter, to_uuid
+from mayagen.common.statements import (
+    KeptStatement,
+    Statement,
+    fetch,
+    read_and_write,
+    to_parameter,
+    to_uuid,
+    write_insert,
+)
 
 OVERALL: Final = "overall"
 """The criterion whose ratings make the consensus."""
 
 
-def _list_counted_levels(*, generation: uuid.UUID, criterion: uuid.UUID) -> QuerySet[Any, Any]:
+def _list_counted_of_outputs(*, generation: uuid.UUID, criterion: uuid.UUID) -> QuerySet[Any, Any]:
     counted = Rating.objects.counted().filter(output_image__generation=generation, criterion=criterion)
     return counted.values_list("output_image", "level")
 
 
-_COUNTED_LEVELS: Final = KeptStatement(_list_counted_levels, "generation", "criterion")
+def _list_counted_of_input(*, image: uuid.UUID, criterion: uuid.UUID) -> QuerySet[Any, Any]:
+    counted = Rating.objects.counted().filter(input_image=image, criterion=criterion)
+    return counted.values_list("input_image", "level")
+
+
+_COUNTED_OF_OUTPUTS: Final = KeptStatement(_list_counted_of_outputs, "generation", "criterion")
+_COUNTED_OF_INPUT: Final = KeptStatement(_list_counted_of_input, "image", "criterion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +94,14 @@ def record_rating(
     is_flagged: bool,
     last_revision: int,
     provenance: Provenance,
+    along: Sequence[Statement] = (),
 ) -> Rating:
     """Write a rating, ending the rater's standing one of the same image and criterion if there is one.
 
     Args:
         image: Its generation is locked by the caller.
         last_revision: Number of the rater's newest rating of the image and criterion; 0 when there is none.
+        along: Further writes, made in the same round trip.
 
     Raises:
         IntegrityError: The rater has another standing rating, written since the caller looked.
@@ -116,10 +132,11 @@ def record_rating(
         decided_ms=provenance.decided_ms,
         revision=last_revision + 1,
     )
-    insert_row(rating)
+    counted = read_and_write(_ask_counted(image, criterion.id), [*along, write_insert(rating)])
     if _is_counted(rating):
         tallies[_key(rating)] += 1
-    _settle(image, criterion.slug, criterion.id, tallies)
+        counted.append((image.output_image_id or image.input_image_id, rating.level))
+    _settle(image, criterion.slug, counted, tallies)
     return rating
 
 
@@ -127,7 +144,7 @@ def withdraw_rating(*, rating: Rating, image: RatedImage) -> None:
     """End a standing rating without another in its place."""
     tallies: Counter[TallyKey] = Counter()
     _end(rating, tallies)
-    _settle(image, rating.criterion.slug, rating.criterion_id, tallies)
+    _settle(image, rating.criterion.slug, _read_counted(image, rating.criterion_id), tallies)
 
 
 def stop_counting(*, rating: Rating, image: RatedImage, reason: str) -> None:
@@ -136,7 +153,7 @@ def stop_counting(*, rating: Rating, image: RatedImage, reason: str) -> None:
     if _is_counted(rating):
         tallies[_key(rating)] -= 1
     Rating.objects.filter(pk=rating.pk).update(is_excluded=True, exclusion_reason=reason)
-    _settle(image, rating.criterion.slug, rating.criterion_id, tallies)
+    _settle(image, rating.criterion.slug, _read_counted(image, rating.criterion_id), tallies)
 
 
 def add_to_tallies(changes: Mapping[TallyKey, int]) -> None:
@@ -188,30 +205,41 @@ def _of_image(image: RatedImage) -> RatingQuerySet:
     return Rating.objects.filter(input_image=image.input_image_id)
 
 
+def _ask_counted(image: RatedImage, criterion_id: uuid.UUID) -> Statement:
+    """Return what reads image and level of each counted rating that the consensus is made from."""
+    if image.input_image_id is not None:
+        return _COUNTED_OF_INPUT.write(image=image.input_image_id, criterion=criterion_id)
+    return _COUNTED_OF_OUTPUTS.write(generation=image.generation_id, criterion=criterion_id)
+
+
+def _read_counted(image: RatedImage, criterion_id: uuid.UUID) -> list[tuple[Any, ...]]:
+    statement = _ask_counted(image, criterion_id)
+    return fetch(statement.text, statement.parameters)
+
+
 def _settle(
-    image: RatedImage, criterion_slug: str, criterion_id: uuid.UUID, tallies: Counter[TallyKey]
+    image: RatedImage,
+    criterion_slug: str,
+    counted: Sequence[tuple[Any, ...]],
+    tallies: Counter[TallyKey],
 ) -> None:
     """Write consensus and tallies; the tallies come last, since many people's ratings share one."""
     if criterion_slug == OVERALL:
-        _set_consensus(image, criterion_id)
+        _set_consensus(image, counted)
     if image.output_image_id is not None:
         add_to_tallies(tallies)
 
 
-def _set_consensus(image: RatedImage, criterion_id: uuid.UUID) -> None:
+def _set_consensus(image: RatedImage, counted: Sequence[tuple[Any, ...]]) -> None:
+    levels = [level for _, level in counted]
+    overall = round_mean(sum(levels), len(levels))
     if image.input_image_id is not None:
-        counted = Rating.objects.counted().filter(criterion=criterion_id, input_image=image.input_image_id)
-        sums = counted.aggregate(s=Sum("level"), n=Count("pk"))
-        consensus.set_input_rating(
-            input_image_id=image.input_image_id, rating=round_mean(sums["s"], sums["n"])
-        )
+        consensus.set_input_rating(input_image_id=image.input_image_id, rating=overall)
         return
     assert image.output_image_id is not None  # noqa: S101 - an image is one of the two
-    rows = _COUNTED_LEVELS.run(generation=image.generation_id, criterion=criterion_id)
-    levels = [level for _, level in rows]
-    of_output = [level for output_id, level in rows if to_uuid(output_id) == image.output_image_id]
+    of_output = [level for output_id, level in counted if to_uuid(output_id) == image.output_image_id]
     consensus.set_consensus(
         output_image_id=image.output_image_id,
         output_rating=round_mean(sum(of_output), len(of_output)),
-        generation_rating=round_mean(sum(levels), len(levels)),
+        generation_rating=overall,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,6 +17,14 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 
 _FIRST_SLOT: Final = 0x6D61796167656E << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement and its values."""
+
+    text: str
+    parameters: list[Any]
 
 
 class KeptStatement:
@@ -34,12 +43,17 @@ class KeptStatement:
 
     def run(self, **ids: uuid.UUID) -> list[tuple[Any, ...]]:
         """Return the rows for these ids, as the database gives them."""
+        statement = self.write(**ids)
+        return fetch(statement.text, statement.parameters)
+
+    def write(self, **ids: uuid.UUID) -> Statement:
+        """Return the statement for these ids."""
         vendor = connection.vendor
         if vendor not in self._kept:
             self._kept[vendor] = self._translate()
-        statement, parameters = self._kept[vendor]
-        return fetch(
-            statement, [value if name is None else to_parameter(ids[name]) for name, value in parameters]
+        text, parameters = self._kept[vendor]
+        return Statement(
+            text, [value if name is None else to_parameter(ids[name]) for name, value in parameters]
         )
 
     def _translate(self) -> tuple[str, list[tuple[str | None, Any]]]:
@@ -71,30 +85,38 @@ def fetch(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
         return server_cursor.execute(statement.encode(), parameters).fetchall()
 
 
-def insert_row(row: Model) -> None:
-    """Write a new row of values that need no preparation, past the machinery that `save()` runs for others.
+def read_and_write(read: Statement, writes: Sequence[Statement]) -> list[tuple[Any, ...]]:
+    """Return what a statement reads and run others, none of which it sees; one round trip where that can be.
 
     Raises:
-        IntegrityError: A constraint refuses it.
+        IntegrityError: A constraint refuses one of the writes.
     """
+    if connection.vendor == "postgresql":
+        parts = ", ".join(f"write_{number} AS ({write.text})" for number, write in enumerate(writes))
+        values = [value for write in writes for value in write.parameters]
+        return fetch(f"WITH {parts} {read.text}", [*values, *read.parameters])
+    rows = fetch(read.text, read.parameters)
+    for write in writes:
+        with connection.cursor() as cursor:
+            cursor.execute(write.text, write.parameters)
+    return rows
+
+
+def write_insert(row: Model) -> Statement:
+    """Return what writes a new row whose values need no preparation, past all that `save()` does."""
     fields = row._meta.concrete_fields
     values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(_write_insert(type(row), connection.vendor), values)
-    row._state.adding, row._state.db = False, connection.alias
+    return Statement(_write_insert(type(row), connection.vendor), values)
 
 
-def update_row(model: type[Model], pk: uuid.UUID, **values: object) -> None:
-    """Set some columns of one row."""
-    fields = [model._meta.get_field(name) for name in values]
+def write_update(model: type[Model], pk: uuid.UUID, **values: object) -> Statement:
+    """Return what sets some columns of one row."""
     parameters = [
-        field.get_db_prep_save(value, connection)  # type: ignore[union-attr] # columns, not relations
-        for field, value in zip(fields, values.values(), strict=True)
+        model._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr] # columns
+        for name, value in values.items()
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _write_update(model, tuple(values), connection.vendor), [*parameters, to_parameter(pk)]
-        )
+    text = _write_update(model, tuple(values), connection.vendor)
+    return Statement(text, [*parameters, to_parameter(pk)])
 
 
 def to_parameter(value: uuid.UUID) -> uuid.UUID | str:
