@@ -78,7 +78,7 @@ export class Items extends EventTarget {
         const known = this.find(assignment.id);
         if (pending.includes(assignment.id)) continue;
         if (!known) this.list.push(toItem(assignment));
-        // An answer may be older than what was done to the item since. A lapsed one may be ours again.
+        // The answer may be old; a lapsed item may be ours again.
         else if ((known.state !== 'open' || known.isLapsed) && known.changedAt < startedAt) this.confirm(assignment);
       }
       this.#prepare();
