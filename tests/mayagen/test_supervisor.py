@@ -169,7 +169,7 @@ def test_a_service_that_ignores_the_signal_is_killed_after_the_grace(
 
     assert supervised.process.wait(timeout=10) == 0
     assert time.monotonic() - started >= 3.5
-    assert not any(is_alive(number) for number in supervised.all_ids())
+    wait_until(lambda: not any(is_alive(number) for number in supervised.all_ids()))
 
 
 def test_a_second_signal_seconds_later_kills_at_once(supervise: Callable[..., Supervised]) -> None:
