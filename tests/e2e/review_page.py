@@ -19,7 +19,7 @@ _SEEN = """([longerThan, patience]) => new Promise((resolve, reject) => {
     };
     requestAnimationFrame(look);
 })"""
-SEEN_MS = 300
+SEEN_MS = 240
 PATIENCE_MS = 45_000
 
 
