@@ -11,7 +11,8 @@ from evaluations.assignment.strategies import MAX_PREFETCH
 from evaluations.choices import AssignmentState
 from evaluations.models import Criterion, Rating, ReviewQueue
 from evaluations.selectors import get_pseudonym
-from evaluations.services.reviewing import MAX_HELD, MAX_NOTE_LENGTH
+from evaluations.services.holding import MAX_HELD
+from evaluations.services.reviewing import MAX_NOTE_LENGTH
 from generations.choices import ImageRole
 from generations.models import Dataset, InputImage, OutputImage, Run
 from mayagen.common.api import (

@@ -30,7 +30,7 @@ from evaluations.api.representations import (
 from evaluations.assignment.items import AssignmentFacts
 from evaluations.models import Rating, ReviewQueue
 from evaluations.querysets import RatingQuerySet
-from evaluations.services import queues, rating, reviewing
+from evaluations.services import holding, queues, rating, reviewing
 from generations.models import Generation
 from mayagen.common.api import StrictQueryMixin
 from mayagen.common.errors import NotFoundError
@@ -125,7 +125,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     def next(self, request: Request, pk: UUID) -> Response:
         """Give the caller's next items: those they hold already, then new ones."""
         n_wanted = read_body(request, serializers.NextSerializer)["count"]
-        given = reviewing.take_next_items(actor=get_actor(request), queue_id=pk, n_wanted=n_wanted)
+        given = holding.take_next_items(actor=get_actor(request), queue_id=pk, n_wanted=n_wanted)
         criterion = present_criterion(given.criterion)
         return Response({"assignments": [present_item(item, criterion) for item in given.items]})
 
@@ -135,7 +135,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
         """Extend the leases that the caller still holds, the shown item's for longer."""
         body = read_body(request, serializers.HeartbeatSerializer)
         ids, shown_id = body["assignments"], body["shown"]
-        ends = reviewing.extend_leases(
+        ends = holding.extend_leases(
             actor=get_actor(request), queue_id=pk, assignment_ids=ids, shown_id=shown_id
         )
         asked = dict.fromkeys([*ids, *([shown_id] if shown_id else [])])
@@ -155,7 +155,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     def give_back(self, request: Request, pk: UUID) -> Response:
         """Give back items that the caller holds."""
         ids = read_body(request, serializers.HeldSerializer)["assignments"]
-        reviewing.return_leases(actor=get_actor(request), queue_id=pk, assignment_ids=ids)
+        holding.return_leases(actor=get_actor(request), queue_id=pk, assignment_ids=ids)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=serializers.ProgressSerializer)
@@ -163,7 +163,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     def progress(self, request: Request, pk: UUID) -> Response:
         """Say what is due for the caller and how far they are."""
         actor = get_actor(request)
-        reviewing.get_open_queue(actor, pk)
+        holding.get_open_queue(actor, pk)
         progress = selectors.get_progress(actor=actor, queue_id=pk)
         if progress is None:
             raise NotFoundError
@@ -174,7 +174,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     def history(self, request: Request, pk: UUID) -> Response:
         """List what the caller rated and skipped in this queue, newest first."""
         actor = get_actor(request)
-        reviewing.get_open_queue(actor, pk)
+        holding.get_open_queue(actor, pk)
         page = selectors.get_history(actor=actor, queue_id=pk, cursor=request.query_params.get("cursor"))
         address = request.build_absolute_uri(request.path)
         return Response(

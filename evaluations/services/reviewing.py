@@ -1,4 +1,4 @@
-"""The verbs of the review page: take the next items, rate, clear, skip, take back, hold and give back."""
+"""The verbs on one assigned item: rate, clear, skip and take back."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.permissions import require
 from accounts.roles import ADMIN
-from evaluations.assignment import claiming, leasing, strategies, syncing
+from evaluations.assignment import leasing, strategies
 from evaluations.assignment.items import (
-    AssignedItem,
     AssignmentFacts,
     CriterionFacts,
     LevelFacts,
@@ -28,11 +27,10 @@ from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, QueueItem, Rating, ReviewQueue
 from evaluations.services import standing
 from evaluations.services.standing import Provenance, RatedImage
-from mayagen.common.errors import ConflictError, DomainError, NotFoundError, PermissionDeniedError
+from mayagen.common.errors import ConflictError, DomainError, NotFoundError
 from mayagen.common.statements import Statement, write_update
 
 MAX_NOTE_LENGTH: Final = 5_000
-MAX_HELD: Final = 50
 REVIEW: Final = "evaluations.review"
 
 
@@ -48,13 +46,6 @@ class NoteTooLongError(DomainError):
 
     code = "note_too_long"
     sentence = f"The note is longer than {MAX_NOTE_LENGTH:,} characters."
-
-
-class NotAMemberError(PermissionDeniedError):
-    """The queue is closed, or for other evaluators."""
-
-    code = "not_a_member"
-    sentence = "You do not rate in this queue."
 
 
 class LeaseExpiredError(ConflictError):
@@ -83,34 +74,6 @@ class PlaceTakenError(ConflictError):
 
     code = "place_taken"
     sentence = "Somebody else has this image now."
-
-
-@dataclass(frozen=True, slots=True)
-class NextItems:
-    """What an evaluator holds now, oldest first, and the question that is asked of each."""
-
-    criterion: CriterionFacts
-    items: list[AssignedItem]
-
-
-def take_next_items(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> NextItems:
-    """Return up to `n_wanted` items: those that the actor holds already, then newly leased ones.
-
-    Raises:
-        NotFoundError: The actor may not know of the queue.
-        PermissionDeniedError: The actor may see the queue but not rate in it.
-    """
-    opening = _open(actor, queue_id)
-    items = claiming.claim(
-        evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, after_item=opening.last_item
-    )
-    is_short = len(items) < min(n_wanted, opening.n_held + opening.count_new(n_wanted))
-    if (opening.is_tail(n_wanted) and _refill(queue_id)) or is_short:
-        opening = _open(actor, queue_id)
-        items = claiming.claim(
-            evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, after_item=claiming.START
-        )
-    return NextItems(opening.criterion, items)
 
 
 def submit_rating(
@@ -208,44 +171,6 @@ def reopen_assignment(*, actor: User, assignment_id: uuid.UUID) -> AssignmentFac
         return _read_again(facts)
 
 
-def extend_leases(
-    *, actor: User, queue_id: uuid.UUID, assignment_ids: Sequence[uuid.UUID], shown_id: uuid.UUID | None
-) -> dict[uuid.UUID, datetime]:
-    """Keep what the actor holds, the shown item for longer; returns when each lease ends now.
-
-    Raises:
-        NotFoundError: The actor may not know of the queue.
-        PermissionDeniedError: The actor may see the queue but not rate in it.
-    """
-    queue = get_open_queue(actor, queue_id)
-    return leasing.extend_leases(
-        queue=queue, evaluator_id=actor.pk, public_ids=assignment_ids, shown_id=shown_id
-    )
-
-
-def return_leases(*, actor: User, queue_id: uuid.UUID, assignment_ids: Sequence[uuid.UUID]) -> int:
-    """Give back what the actor holds and has not rated; returns how many it were.
-
-    Raises:
-        PermissionDeniedError: The actor's role does not rate.
-    """
-    require(actor, REVIEW)
-    return leasing.return_leases(queue_id=queue_id, evaluator_id=actor.pk, public_ids=assignment_ids)
-
-
-def get_open_queue(actor: User, queue_id: uuid.UUID) -> ReviewQueue:
-    """Return the queue if the actor rates in it.
-
-    Raises:
-        NotFoundError: The actor may not know of it.
-        PermissionDeniedError: The actor may see it but not rate in it.
-    """
-    queue = ReviewQueue.objects.open_to(actor).filter(pk=queue_id).first()
-    if queue is None:
-        raise _refuse(actor, queue_id)
-    return queue
-
-
 @dataclass(frozen=True, slots=True)
 class _Wish:
     level: int
@@ -253,25 +178,6 @@ class _Wish:
     is_flagged: bool
     shown_at: datetime | None
     decided_ms: int | None
-
-
-def _open(actor: User, queue_id: uuid.UUID) -> claiming.Opening:
-    opening = claiming.get_opening(actor=actor, queue_id=queue_id)
-    if opening is None:
-        raise _refuse(actor, queue_id)
-    return opening
-
-
-def _refill(queue_id: uuid.UUID) -> bool:
-    """Pull new outputs and open the places of lapsed leases; return whether there is anything new."""
-    n_pulled = syncing.sync(ReviewQueue.objects.get(pk=queue_id))
-    return bool(leasing.expire_leases(queue_id=queue_id) or n_pulled)
-
-
-def _refuse(actor: User, queue_id: uuid.UUID) -> DomainError:
-    if not ReviewQueue.objects.visible_to(actor).alive().filter(pk=queue_id).exists():
-        return NotFoundError()
-    return NotAMemberError() if actor.has_perm(REVIEW) else PermissionDeniedError()
 
 
 def _submit(actor: User, assignment_id: uuid.UUID, wish: _Wish) -> AssignmentFacts:

@@ -13,7 +13,7 @@ from accounts.models import User
 from evaluations.assignment import syncing
 from evaluations.assignment.items import AssignedItem
 from evaluations.models import Assignment, Criterion, QueueItem, Rating, ReviewQueue, Scale, ScaleLevel
-from evaluations.services import reviewing
+from evaluations.services import holding, reviewing
 from evaluations.services.criteria import STANDARD_LEVELS
 from generations.models import OutputImage
 
@@ -84,7 +84,7 @@ def make_queue(n_items: int, **fields: Any) -> ReviewQueue:
 
 def take(queue: ReviewQueue, evaluator: User, n_wanted: int = 1) -> list[AssignedItem]:
     """Return what the evaluator is given."""
-    given = reviewing.take_next_items(actor=evaluator, queue_id=queue.pk, n_wanted=n_wanted)
+    given = holding.take_next_items(actor=evaluator, queue_id=queue.pk, n_wanted=n_wanted)
     return given.items
 
 

@@ -12,8 +12,8 @@ from evaluations import tasks
 from evaluations.assignment import leasing
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, ReviewQueue
-from evaluations.services import reviewing
-from evaluations.services.reviewing import NotAMemberError
+from evaluations.services import holding
+from evaluations.services.holding import NotAMemberError
 from mayagen.common.errors import NotFoundError, PermissionDeniedError
 from tests.accounts.factories import UserFactory
 from tests.evaluations.factories import (
@@ -135,8 +135,8 @@ def test_returned_items_are_open_again_at_once(evaluator: User, other: User) -> 
     items = take(queue, evaluator, 4)
     ids = [item.public_id for item in items]
 
-    returned = reviewing.return_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids[:2])
-    again = reviewing.return_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids[:2])
+    returned = holding.return_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids[:2])
+    again = holding.return_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids[:2])
 
     assert (returned, again) == (2, 0)
     assert count_open(queue)[:4] == [1, 1, 0, 0]
@@ -147,7 +147,7 @@ def test_nobody_returns_what_another_holds(evaluator: User, other: User) -> None
     queue = make_queue(5)
     (item,) = take(queue, evaluator)
 
-    n = reviewing.return_leases(actor=other, queue_id=queue.pk, assignment_ids=[item.public_id])
+    n = holding.return_leases(actor=other, queue_id=queue.pk, assignment_ids=[item.public_id])
 
     assert n == 0
     assert get_assignment(item).state == AssignmentState.LEASED
@@ -172,25 +172,25 @@ def test_a_heartbeat_extends_what_is_held_and_names_what_is_lost(evaluator: User
     leasing.expire_leases()
     ids = [item.public_id for item in (shown, held, lost)]
 
-    ends = reviewing.extend_leases(
+    ends = holding.extend_leases(
         actor=evaluator, queue_id=queue.pk, assignment_ids=ids, shown_id=shown.public_id
     )
 
     assert lost.public_id not in ends
     assert ends[shown.public_id] - ends[held.public_id] > timedelta(minutes=11)
     assert get_assignment(shown).shown_at is not None
-    assert reviewing.extend_leases(actor=other, queue_id=queue.pk, assignment_ids=ids, shown_id=None) == {}
+    assert holding.extend_leases(actor=other, queue_id=queue.pk, assignment_ids=ids, shown_id=None) == {}
 
 
 def test_a_heartbeat_never_shortens_a_lease(evaluator: User) -> None:
     queue = make_queue(1)
     (item,) = take(queue, evaluator)
     ids = [item.public_id]
-    long = reviewing.extend_leases(
+    long = holding.extend_leases(
         actor=evaluator, queue_id=queue.pk, assignment_ids=ids, shown_id=item.public_id
     )
 
-    short = reviewing.extend_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids, shown_id=None)
+    short = holding.extend_leases(actor=evaluator, queue_id=queue.pk, assignment_ids=ids, shown_id=None)
 
     assert short == long
     assert take(queue, evaluator)[0].lease_expires_at == long[item.public_id]

@@ -16,8 +16,8 @@ from evaluations import selectors
 from evaluations.assignment import leasing
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, Rating
+from evaluations.services import holding, reviewing
 from evaluations.services import rating as rating_services
-from evaluations.services import reviewing
 from tests.accounts.factories import UserFactory
 from tests.evaluations.factories import count_open, get_assignment, lapse, make_queue, take
 
@@ -189,10 +189,10 @@ def test_skips_returns_and_heartbeats_at_once_keep_the_places_right() -> None:
                 return
             kind = (turn + seed) % 4
             if kind == 0:
-                reviewing.return_leases(actor=person, queue_id=queue.pk, assignment_ids=ids)
+                holding.return_leases(actor=person, queue_id=queue.pk, assignment_ids=ids)
             elif kind == 1:
                 reviewing.skip_assignment(actor=person, assignment_id=ids[0])
-                reviewing.extend_leases(actor=person, queue_id=queue.pk, assignment_ids=ids, shown_id=ids[-1])
+                holding.extend_leases(actor=person, queue_id=queue.pk, assignment_ids=ids, shown_id=ids[-1])
             elif kind == 2:
                 reviewing.submit_rating(actor=person, assignment_id=ids[0], level=turn % 5 + 1)
                 reviewing.clear_rating(actor=person, assignment_id=ids[0])
