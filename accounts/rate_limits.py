@@ -38,8 +38,9 @@ def take(key: str, *, rate_per_minute: float, burst: int) -> float:
         return 0.0
     # Waits are common, missing rows are not: look first, so that a refusal writes nothing.
     wait = _get_wait(key, tolerance)
-    if wait is not None:
+    if wait is not None and wait > _SHORTEST_WAIT_SECONDS:
         return wait
+    # There is no row, or it was made by somebody else since we looked.
     RateBucket.objects.bulk_create([RateBucket(key=key, arrival_at=_LONG_AGO)], ignore_conflicts=True)
     if _grant(key, interval, tolerance):
         return 0.0

@@ -56,10 +56,12 @@ class MayagenAdminSite(UnfoldAdminSite):
         """Return the pages that belong to no model."""
         from evaluations.views.analytics import show_analytics
         from evaluations.views.dashboard import show_overview
+        from generations.admin.quotas import show_spending
         from mayagen.queue_status import show_queue_status
 
         return [
             path("analytics/", self.admin_view(show_analytics), name="analytics"),
+            path("spending/", self.admin_view(show_spending), name="spending"),
             path("overview/", self.admin_view(show_overview), name="overview"),
             path("queue-status/", self.admin_view(show_queue_status), name="queue-status"),
         ]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from django.db import DatabaseError, close_old_connections
+from django.conf import settings
+from django.db import close_old_connections
 from django_q.status import Stat
 
+from generations.services.rousing import rouse_engine
+
+logger = logging.getLogger(__name__)
+
 # A cluster beats twice a second; starting on a slow machine takes its time.
-HEARTBEAT_LIMIT_S = 60.0
-# Whoever works uses some CPU, if only to beat its leases: idle workers beside waiting tasks are deaf.
-DEAF_LIMIT_S = 90.0
+HEARTBEAT_LIMIT_S: Final = float(settings.LEASE_SECONDS)
+# Whoever works uses some CPU every second, if only to look for more: idle workers beside waiting tasks are
+# deaf. What their dead neighbour held is to be taken up within two leases, a new start included.
+DEAF_LIMIT_S: Final = 0.5 * HEARTBEAT_LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Beat:
 
 
 class ClusterWatch:
-    """Finds the two faults after which a cluster looks alive and works no more.
+    """Finds the two faults after which a cluster looks alive and works no more, and rouses an idle one.
 
     Its guard may hang, which ends its heartbeat; and a worker that is killed while it waits takes the lock of
     the task queue with it, so that the others never get another task.
@@ -42,13 +50,19 @@ class ClusterWatch:
         self._last: Beat | None = None
 
     def find_fault(self, cluster_id: int) -> str | None:
-        """Return a sentence when the cluster with that process id has to be started again, else None."""
+        """Return a sentence when the cluster with that process id has to be started again, else None.
+
+        A wake-up that was lost is replaced on the way: the sweep would come within a minute or two.
+        """
         now_s = time.monotonic()
         self.follow(cluster_id, now_s=now_s)
         try:
             beat = _read_beat(cluster_id)
-        except DatabaseError:
-            # Nothing can be said of the cluster while the database does not answer.
+            rouse_engine()
+        except Exception:
+            # Whatever a database or a broker raises: nothing can be said of the cluster while it does not
+            # answer, and this process must outlive that.
+            logger.exception("could not look at the task queue")
             self._last_beat_at_s = now_s
             return None
         return self.judge(beat, now_s=now_s)

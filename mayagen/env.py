@@ -6,12 +6,14 @@ import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MINIMUM_SECRET_KEY_LENGTH = 50
+MINIMUM_SEALING_KEY_LENGTH = 32
 PROVIDER_KEY_PREFIX = "MAYAGEN_PROVIDER_KEY_"
 CommaSeparated = Annotated[list[str], NoDecode]
 
@@ -28,6 +30,11 @@ class Environment(BaseSettings):
     )
     jwt_key: SecretStr | None = Field(
         None, description="Signs API access tokens; made and kept in the data folder when not set."
+    )
+    sealing_keys: Annotated[list[SecretStr], NoDecode] = Field(
+        [],
+        description="Seal stored provider keys, by commas: the first seals, all open;"
+        " made and kept in the data folder when not set.",
     )
     data_dir: Path = Field(BASE_DIR / "var", description="Folder of the database, media and keys made here.")
     database_url: str = Field(
@@ -57,15 +64,42 @@ class Environment(BaseSettings):
     media_endpoint_url: str = Field("", description="Address of an S3-compatible store other than Amazon's.")
     media_region: str = Field("", description="Region of the S3 bucket.")
     email_url: str = Field("", description="smtp://user:password@host:port for mail; the log if empty.")
+    public_url: str = Field(
+        "", description="Address (https://…) where providers reach this site with webhooks; none if empty."
+    )
+    unkeyed_in_flight: int = Field(
+        64, ge=1, le=1000, description="Calls of unrepeatable kinds that one worker process holds at once."
+    )
+    lease_seconds: int = Field(
+        60,
+        ge=10,
+        le=600,
+        description="How long a worker or task queue without a sign of life is waited for.",
+    )
     max_upload_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest image file accepted.")
     log_level: str = Field("INFO", description="Least severe log line that is written.")
 
-    @field_validator("allowed_hosts", "trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "trusted_origins", "sealing_keys", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("sealing_keys")
+    @classmethod
+    def _refuse_short_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key.get_secret_value()) < MINIMUM_SEALING_KEY_LENGTH for key in keys):
+            raise ValueError(f"each key must have at least {MINIMUM_SEALING_KEY_LENGTH} random characters")
+        return keys
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
+            raise ValueError("must be like https://mayagen.example.com")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Self:
@@ -93,6 +127,11 @@ class Environment(BaseSettings):
         """Return the signing key of that name, making one in the data folder where none was given."""
         given: SecretStr | None = getattr(self, name)
         return given.get_secret_value() if given else read_or_make_key(self.data_dir / f"{name}.txt")
+
+    def get_sealing_keys(self) -> list[str]:
+        """Return the keys that seal and open stored provider keys, the one that seals first."""
+        given = [key.get_secret_value() for key in self.sealing_keys]
+        return given or [read_or_make_key(self.data_dir / "sealing_key.txt")]
 
 
 def read_environment() -> Environment:

@@ -15,13 +15,14 @@ from mayagen.env import read_environment
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
+    from gunicorn.http.message import Request
     from gunicorn.workers.base import Worker
 
 _environment = read_environment()
 
 bind = f"{_environment.bind}:{_environment.port}"
 backlog = 512
-worker_class = "gthread"
+worker_class = "mayagen.gunicorn_worker.FairThreadWorker"
 workers = _environment.web_workers
 threads = _environment.web_threads
 # The application is imported once and shared; `pre_fork` keeps database connections out of the share.
@@ -29,6 +30,9 @@ preload_app = True
 # A worker is replaced now and then, so that a slow leak in any library never grows; never all at once.
 max_requests = 20_000
 max_requests_jitter = 5_000
+
+# A browser that keeps its connections keeps its process, however unevenly they fell; new ones are shared out.
+requests_per_connection = 50
 
 timeout = 60
 graceful_timeout = 15
@@ -75,6 +79,12 @@ def when_ready(server: Arbiter) -> None:
 def _is_no_stalled_client(record: logging.LogRecord) -> bool:
     """Whether the line tells of something else than a client that ran into its limit, which is no error."""
     return not (record.exc_info and record.exc_info[0] is BlockingIOError)
+
+
+def pre_request(_worker: Worker, request: Request) -> None:
+    """Let a connection end after its share of requests; the answer says so, so that none is lost."""
+    if request.req_number >= requests_per_connection:
+        request.force_close()
 
 
 def pre_fork(_server: Arbiter, _worker: Worker) -> None:

@@ -7,19 +7,17 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
-from django.db.models.functions import Now
-from django.http import HttpRequest, JsonResponse
-from django.utils import timezone
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_q.status import Stat
 
-from generations.models import Generation
+from generations.engine.waiting import get_seconds_overdue
 
 PROBE_INTERVAL_S = 10.0
 
@@ -50,6 +48,20 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": status, "checks": checks}, status=200 if is_ready else 503)
 
 
+class ProbeMiddleware:
+    """Answers probes before anything asks for the host or for HTTPS: they come by address, from inside."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        probe = _PROBES.get(request.path)
+        return self._get_response(request) if probe is None else probe(request)
+
+
+_PROBES: Final = {"/healthz": healthz, "/readyz": readyz}
+
+
 def _run(name: str, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     started_s = time.monotonic()
     try:
@@ -74,13 +86,11 @@ def _check_queue() -> dict[str, Any]:
     clusters = Stat.get_all()
     if not clusters:
         raise NotReadyError("No django-q2 cluster has given a sign of life within three seconds.")
-    oldest = Generation.objects.due(Now()).order_by("due_at").values_list("due_at", flat=True).first()
-    # A long wait is no fault of the queue: models and providers have limits of their own.
-    waiting_s = max(0.0, (timezone.now() - oldest).total_seconds()) if oldest else 0.0
     return {
         "clusters": len(clusters),
         "workers": sum(len(cluster.workers) for cluster in clusters),
-        "oldest_due_s": round(waiting_s, 1),
+        # A long wait is no fault of the queue: models and providers have limits of their own.
+        "oldest_due_s": round(get_seconds_overdue(), 1),
     }
 
 

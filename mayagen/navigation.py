@@ -32,6 +32,12 @@ PLACES: Final[tuple[tuple[str, tuple[Place, ...]], ...]] = (
         (
             Place("Overview", "home", "admin:index"),
             Place("Task queue", "monitor_heart", "admin:queue-status", "generations.change_run"),
+            Place(
+                "Provider health",
+                "health_and_safety",
+                "admin:generations_providerhealth_changelist",
+                "generations.view_providerhealth",
+            ),
         ),
     ),
     (
@@ -42,6 +48,7 @@ PLACES: Final[tuple[tuple[str, tuple[Place, ...]], ...]] = (
                 "Versions", "history", "admin:prompts_promptversion_changelist", "prompts.view_promptversion"
             ),
             Place("Image models", "memory", "admin:prompts_imagemodel_changelist", "prompts.view_imagemodel"),
+            Place("Provider keys", "key", "admin:prompts_providerkey_changelist", "prompts.view_providerkey"),
         ),
     ),
     (
@@ -81,6 +88,8 @@ PLACES: Final[tuple[tuple[str, tuple[Place, ...]], ...]] = (
         "Analytics",
         (
             Place("Analytics", "monitoring", "admin:analytics", "evaluations.view_analytics"),
+            Place("Spending", "payments", "admin:spending", "generations.view_quota"),
+            Place("Quotas", "savings", "admin:generations_quota_changelist", "generations.view_quota"),
             Place("API", "api", "api-docs"),
         ),
     ),

@@ -50,6 +50,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
+def _write(policy: Policy) -> str:
+    return "; ".join(f"{directive} {' '.join(values)}" for directive, values in policy.items())
+
+
+# Every answer carries one, so they are put together once.
+_STRICT_POLICY_TEXT = _write(STRICT_POLICY)
+_ADMIN_POLICY_TEXT = _write(ADMIN_POLICY)
+
+
 class ContentSecurityPolicyMiddleware:
     """Sends the strict policy with every answer, and the wider one with the admin's pages alone.
 
@@ -65,8 +74,8 @@ class ContentSecurityPolicyMiddleware:
         request.csp_nonce = nonce  # type: ignore[attr-defined]
         response = self._get_response(request)
         match = request.resolver_match
-        policy = ADMIN_POLICY if match and "admin" in match.namespaces else STRICT_POLICY
-        response.headers.setdefault("Content-Security-Policy", build_policy(policy, nonce))
+        policy = _ADMIN_POLICY_TEXT if match and "admin" in match.namespaces else _STRICT_POLICY_TEXT
+        response.headers.setdefault("Content-Security-Policy", _with_nonce(policy, nonce))
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
@@ -93,5 +102,8 @@ class RequestIdMiddleware:
 
 def build_policy(policy: Policy, nonce: str) -> str:
     """Return the value of the Content-Security-Policy header."""
-    text = "; ".join(f"{directive} {' '.join(values)}" for directive, values in policy.items())
+    return _with_nonce(_write(policy), nonce)
+
+
+def _with_nonce(text: str, nonce: str) -> str:
     return text.replace(NONCE, f"'nonce-{nonce}'")

@@ -51,12 +51,15 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mayagen.security.RequestIdMiddleware",
+    "mayagen.health.ProbeMiddleware",
     "accounts.middleware.AuditContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mayagen.security.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    # Before the check that reads the body.
+    "mayagen.body_limits.BodyLimitMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -95,6 +98,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
     }
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"]["ENGINE"] = "mayagen.common.postgresql"
 if "TEST_DATABASE_NAME" in os.environ and "sqlite" not in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["TEST"] = {"NAME": os.environ["TEST_DATABASE_NAME"]}
 
@@ -161,6 +166,8 @@ if ENV.email_url:
     EMAIL_HOST, EMAIL_PORT = _mail.hostname, _mail.port or 587
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
     EMAIL_USE_TLS = EMAIL_PORT == 587  # noqa: PLR2004 - the submission port
+    # Mail servers refuse a sender that is not theirs; most accounts are named by their address.
+    DEFAULT_FROM_EMAIL = EMAIL_HOST_USER if "@" in EMAIL_HOST_USER else f"mayagen@{EMAIL_HOST}"
 else:
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
@@ -196,8 +203,13 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "UserRoleEnum": "accounts.roles.ROLES",
         "GenerationStatusEnum": "generations.choices.Status",
+        "RunKindEnum": "generations.choices.RunKind",
+        "ImageModelKindEnum": "prompts.choices.Kind",
+        "GenerationSourceEnum": "generations.choices.Source",
+        "ErrorCodeEnum": "generations.choices.ErrorCode",
         "ImageRoleEnum": "generations.choices.ImageRole",
         "AttemptStateEnum": "generations.choices.AttemptState",
+        "ImportStateEnum": "generations.choices.ImportState",
         "AssignmentStateEnum": "evaluations.choices.AssignmentState",
     },
 }
@@ -212,7 +224,7 @@ Q_CLUSTER: dict[str, Any] = {
     "retry": 1800,
     "queue_limit": ENV.queue_workers,
     "bulk": 1,
-    "poll": 0.2,
+    "poll": 0.1,
     "ack_failures": True,
     "max_attempts": 1,
     "save_limit": 200,
@@ -225,6 +237,8 @@ Q_CLUSTER: dict[str, Any] = {
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.data_dir / "static"
 MEDIA_ROOT = ENV.data_dir / "media"
+# Outputs on their way: beside the images, where there is room for them, and not where a server might look.
+SPOOL_ROOT = ENV.data_dir / "spool"
 STORAGES: dict[str, Any] = {
     "default": {
         "BACKEND": "mayagen.common.storage.SyncedFileSystemStorage",
@@ -253,6 +267,10 @@ MEDIA_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
 
 # Image providers
 PROVIDER_KEYS = read_provider_keys()
+PUBLIC_URL = ENV.public_url
+UNKEYED_IN_FLIGHT = ENV.unkeyed_in_flight
+LEASE_SECONDS = ENV.lease_seconds
+SEALING_KEYS = ENV.get_sealing_keys()
 
 # Language and time
 LANGUAGE_CODE = "en"
@@ -269,8 +287,6 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.uses_https
 SECURE_SSL_REDIRECT = ENV.uses_https
-# Probes come by plain HTTP from inside.
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if ENV.uses_https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = ENV.uses_https
 SECURE_HSTS_PRELOAD = ENV.uses_https
@@ -282,7 +298,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"short_refusals": {"()": "mayagen.log_lines.ShortRefusals"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["short_refusals"]},
+    },
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {"django-q": {"handlers": ["console"], "level": "WARNING", "propagate": False}},
 }

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from generations.webhooks import receive_webhook
 from mayagen import health
 from mayagen.home import go_home
 
@@ -13,6 +14,7 @@ urlpatterns = [
     path("accounts/", include("accounts.urls")),
     path("review/", include("evaluations.urls")),
     path("media/", include("generations.urls")),
+    path("webhooks/<slug:provider>/<str:token>/", receive_webhook, name="webhook"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("mayagen.api.urls")),
 ]

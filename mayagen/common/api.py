@@ -17,6 +17,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django_filters.fields import IsoDateTimeField, MultipleChoiceField
 from django_filters.filters import BooleanFilter, Filter, IsoDateTimeFilter, NumberFilter, UUIDFilter
 from django_filters.filterset import FilterSet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -251,6 +253,19 @@ class StrictUUIDField(serializers.UUIDField):
         return uuid.UUID(data)
 
 
+@extend_schema_field(OpenApiTypes.DATETIME)
+class MomentParameterField(serializers.Field):
+    """A moment in ISO 8601; dates and times without an offset are UTC."""
+
+    def to_internal_value(self, data: Any) -> dt.datetime:
+        """Return the moment in UTC."""
+        try:
+            moment: dt.datetime = MomentFilter().field.clean(data)  # type: ignore[no-untyped-call]
+        except forms.ValidationError as error:
+            raise serializers.ValidationError(error.messages) from None
+        return moment
+
+
 class StrictPrimaryKeyField(serializers.PrimaryKeyRelatedField):
     """A reference to a row by its UUID."""
 
@@ -290,3 +305,34 @@ class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer):
         models.DecimalField: StrictDecimalField,
         models.UUIDField: StrictUUIDField,
     }
+
+
+def read_parameters(
+    request: Request, parameters: type[serializers.Serializer], *, besides: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the values of the query string, defaults included.
+
+    Args:
+        request: Whose query string is read.
+        parameters: What it may hold.
+        besides: Names of parameters that are read elsewhere.
+
+    Raises:
+        UnknownParameterError: There is a parameter of another name.
+        InvalidParameterError: A value can't be read.
+    """
+    reader = parameters(data=request.query_params)
+    lists = [name for name, each in reader.fields.items() if isinstance(each, serializers.ListField)]
+    check_query(request, {*reader.fields, *besides}, repeatable=lists)
+    if not reader.is_valid():
+        raise InvalidParameterError(
+            fields={name: _flatten(messages) for name, messages in reader.errors.items()}
+        )
+    values: dict[str, Any] = reader.validated_data
+    return values
+
+
+def _flatten(messages: Any) -> list[str]:
+    """Return the sentences of a parameter; those of a list come by position."""
+    groups = messages.values() if isinstance(messages, Mapping) else [messages]
+    return [str(sentence) for group in groups for sentence in group]

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from yarl import URL
+
+from mayagen.common.spooling import Spool
 
 PUBLIC_PORTS: Final = frozenset({80, 443, 8080, 8443})
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
+KEPT_SECONDS: Final = 5.0
 _CHUNK_BYTES: Final = 64 * 1024
 
 # Neither `is_global` nor its companions know all of these as unreachable for a public client.
@@ -158,6 +164,38 @@ class _CheckedResolver(AbstractResolver):
         await self._resolver.close()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Keeps connections for what only asks; whatever else leaves on a new one, which ends with its answer.
+
+    A kept connection that the server closes just as a POST leaves looks like a call of unknown outcome,
+    which nobody may repeat; a lost question is simply asked again.
+    """
+
+    def __init__(self, policy: _AddressPolicy) -> None:
+        shared: dict[str, Any] = {
+            "limit": 0,
+            "socket_factory": policy.make_socket,
+            # Attempts one after the other: only so does a refusal reach the caller as itself.
+            "happy_eyeballs_delay": None,
+        }
+        super().__init__(**shared, resolver=_CheckedResolver(policy), keepalive_timeout=KEPT_SECONDS)
+        self._unshared = aiohttp.TCPConnector(**shared, resolver=_CheckedResolver(policy), force_close=True)
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the connector's own name for its settings
+    ) -> Connection:
+        if req.method == "GET":
+            return await super().connect(req, traces, timeout)
+        return await self._unshared.connect(req, traces, timeout)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await self._unshared.close(abort_ssl=abort_ssl)
+        await super().close(abort_ssl=abort_ssl)
+
+
 def create_session(*, allowed_endpoints: frozenset[Endpoint] = frozenset()) -> aiohttp.ClientSession:
     """Return a client for the running event loop; the caller closes it.
 
@@ -168,19 +206,8 @@ def create_session(*, allowed_endpoints: frozenset[Endpoint] = frozenset()) -> a
     Raises:
         BlockedAddressError: By each request to any other address that is not public.
     """
-    policy = _AddressPolicy(allowed_endpoints)
-    connector = aiohttp.TCPConnector(
-        limit=0,
-        resolver=_CheckedResolver(policy),
-        socket_factory=policy.make_socket,
-        # Attempts one after the other: only so does a refusal reach the caller as itself.
-        happy_eyeballs_delay=None,
-        # A kept connection that the server closes just as a POST leaves looks like a call of unknown
-        # outcome, which nobody may repeat. A new one per call costs a handshake against seconds of work.
-        force_close=True,
-    )
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=_Connector(_AddressPolicy(allowed_endpoints)),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         # Caps count what is read, so nothing may grow after it has been counted.
@@ -217,16 +244,33 @@ async def read_capped(response: aiohttp.ClientResponse, *, max_bytes: int) -> by
         ReplyTooLargeError: If it is longer, known from its header or while reading.
         ConnectionFailedError: If it is compressed, which was not asked for.
     """
+    body = bytearray()
+    async for part in _read_parts(response, max_bytes):
+        body += part
+    return bytes(body)
+
+
+async def spool_capped(response: aiohttp.ClientResponse, spool: Spool, *, max_bytes: int) -> None:
+    """Keep the body of a response in the spool; it raises what `read_capped` does.
+
+    Raises:
+        SpoolError: This machine could not keep it.
+    """
+    async for part in _read_parts(response, max_bytes):
+        await spool.add(part)
+
+
+async def _read_parts(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ConnectionFailedError("The server compressed its answer although it was asked not to.")
     if response.content_length is not None and response.content_length > max_bytes:
         raise ReplyTooLargeError(f"The answer is longer than {max_bytes} bytes.")
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > max_bytes:
+    n_bytes = 0
+    async for part in response.content.iter_chunked(_CHUNK_BYTES):
+        n_bytes += len(part)
+        if n_bytes > max_bytes:
             raise ReplyTooLargeError(f"The answer is longer than {max_bytes} bytes.")
-    return bytes(body)
+        yield part
 
 
 async def download(
@@ -237,6 +281,27 @@ async def download(
     Raises:
         OutgoingRequestError: One of its kinds, whose `code` says why there are no bytes.
     """
+    async with _get(session, url, timeout_seconds) as response:
+        return await read_capped(response, max_bytes=max_bytes)
+
+
+async def download_into(
+    spool: Spool, session: aiohttp.ClientSession, url: str, *, max_bytes: int, timeout_seconds: float
+) -> None:
+    """Keep the bytes behind a URL in the spool as they come; otherwise as `download` does.
+
+    Raises:
+        OutgoingRequestError: One of its kinds, whose `code` says why they did not all come.
+        SpoolError: This machine could not keep them.
+    """
+    async with _get(session, url, timeout_seconds) as response:
+        await spool_capped(response, spool, max_bytes=max_bytes)
+
+
+@asynccontextmanager
+async def _get(
+    session: aiohttp.ClientSession, url: str, timeout_seconds: float
+) -> AsyncIterator[aiohttp.ClientResponse]:
     target = parse_public_url(url)
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
     try:
@@ -245,7 +310,7 @@ async def download(
                 raise RedirectRefusedError("The server redirected the request, which is not followed.")
             if response.status != 200:  # noqa: PLR2004
                 raise ReplyStatusError(response.status)
-            return await read_capped(response, max_bytes=max_bytes)
+            yield response
     except TimeoutError as error:
         raise DownloadTimeoutError("The file did not arrive in time.") from error
     except aiohttp.InvalidURL as error:

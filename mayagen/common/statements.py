@@ -7,13 +7,15 @@ who may see what stays where it is, in the queryset; only its translation is kep
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 
 _FIRST_SLOT: Final = 0x6D61796167656E << 64
@@ -69,20 +71,28 @@ def fetch(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
     as running. Django's own cursors cannot do that, since they send each statement with its values in it;
     where somebody listens to them (tests, debugging) they are used all the same.
     """
-    is_watched = connection.queries_logged or connection.execute_wrappers
-    if connection.vendor != "postgresql" or is_watched:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
-    session: psycopg.Connection[tuple[Any, ...]] = connection.connection
+    with _open_cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+@contextmanager
+def _open_cursor() -> Iterator[Any]:
+    database = _get_database()
+    is_watched = database.queries_logged or database.execute_wrappers
+    if database.vendor != "postgresql" or is_watched:
+        with database.cursor() as cursor:
+            yield cursor
+        return
+    database.close_if_health_check_failed()
+    database.ensure_connection()
+    database.validate_no_broken_transaction()
+    session: psycopg.Connection[tuple[Any, ...]] = database.connection
     # Off by Django's default; its own cursors prepare nothing in any case.
     session.prepare_threshold = 0
-    with connection.wrap_database_errors, psycopg.Cursor(session) as server_cursor:
-        return server_cursor.execute(statement.encode(), parameters).fetchall()
+    with database.wrap_database_errors, psycopg.Cursor(session) as server_cursor:
+        yield server_cursor
 
 
 def read_and_write(read: Statement, writes: Sequence[Statement]) -> list[tuple[Any, ...]]:
@@ -96,17 +106,43 @@ def read_and_write(read: Statement, writes: Sequence[Statement]) -> list[tuple[A
         values = [value for write in writes for value in write.parameters]
         return fetch(f"WITH {parts} {read.text}", [*values, *read.parameters])
     rows = fetch(read.text, read.parameters)
+    run_each(writes)
+    return rows
+
+
+def run_each(writes: Sequence[Statement]) -> None:
+    """Run statements that return nothing, one after the other."""
     for write in writes:
         with connection.cursor() as cursor:
             cursor.execute(write.text, write.parameters)
-    return rows
+
+
+def update_each(model: type[Model], changes: Mapping[uuid.UUID, Mapping[str, Any]]) -> None:
+    """Give each row its own values of the same fields, in one round trip; the caller holds their locks."""
+    if not changes:
+        return
+    database = _get_database()
+    fields: list[Any] = [model._meta.get_field(name) for name in next(iter(changes.values()))]
+    values = [
+        [field.get_db_prep_save(row[field.name], database) for row in changes.values()] for field in fields
+    ]
+    ids = [to_parameter(each) for each in changes]
+    if database.vendor == "postgresql":
+        with _open_cursor() as cursor:
+            cursor.execute(_write_update_each(model, tuple(fields)), [*values, ids])
+        return
+    assignments = ", ".join(f"{database.ops.quote_name(field.column)} = %s" for field in fields)
+    statement = f"UPDATE {database.ops.quote_name(model._meta.db_table)} SET {assignments} WHERE id = %s"  # noqa: S608
+    with database.cursor() as cursor:
+        cursor.executemany(statement, list(zip(*values, ids, strict=True)))
 
 
 def write_insert(row: Model) -> Statement:
     """Return what writes a new row whose values need no preparation, past all that `save()` does."""
     fields = row._meta.concrete_fields
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    return Statement(_write_insert(type(row), connection.vendor), values)
+    database = _get_database()
+    values = [field.get_db_prep_save(getattr(row, field.attname), database) for field in fields]
+    return Statement(_write_insert(type(row), database.vendor), values)
 
 
 def write_update(model: type[Model], pk: uuid.UUID, **values: object) -> Statement:
@@ -129,8 +165,24 @@ def to_uuid(value: uuid.UUID | str) -> uuid.UUID:
     return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
+def _get_database() -> BaseDatabaseWrapper:
+    """Return what `connection` stands for: each look through that proxy costs as much as a small function."""
+    return connections[DEFAULT_DB_ALIAS]
+
+
 def _is_id(parameter: object) -> bool:
     return isinstance(parameter, uuid.UUID | str)
+
+
+@lru_cache(maxsize=32)
+def _write_update_each(model: type[Model], fields: tuple[Any, ...]) -> str:
+    quote = connection.ops.quote_name
+    columns = [quote(field.column) for field in fields]
+    arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
+    return (
+        f"UPDATE {quote(model._meta.db_table)} SET {', '.join(f'{each} = new.{each}' for each in columns)}"  # noqa: S608
+        f" FROM unnest({arrays}, %s::uuid[]) AS new({', '.join(columns)}, row_id) WHERE id = new.row_id"
+    )
 
 
 @lru_cache(maxsize=32)

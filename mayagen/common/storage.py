@@ -46,6 +46,8 @@ class SyncedFileSystemStorage(FileSystemStorage):
         return name.replace("\\", "/")
 
     def _make_directory(self, directory: Path) -> None:
+        if directory.exists():
+            return
         mode = self.directory_permissions_mode or _PRIVATE_DIRECTORY
         missing = [directory, *directory.parents]
         missing = [parent for parent in missing if not parent.exists()]

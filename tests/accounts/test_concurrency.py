@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from rest_framework.test import APIClient
@@ -40,6 +41,14 @@ def test_a_bucket_never_grants_more_than_its_burst() -> None:
     refused = [wait for some in waits for wait in some if wait > 0.0]
     assert (len(granted), len(refused)) == (10, 50)
     assert all(0 < wait <= 60 for wait in refused)
+
+
+def test_a_bucket_that_many_ask_for_the_first_time_refuses_none_within_its_burst() -> None:
+    def take_new(key: str) -> Callable[[int], float]:
+        return lambda _index: take(key, rate_per_minute=1, burst=8)
+
+    for number in range(5):
+        assert run_at_once(8, take_new(f"new {number}")) == [0.0] * 8
 
 
 def test_parallel_wrong_passwords_are_looked_at_five_times_only(admin: User) -> None:

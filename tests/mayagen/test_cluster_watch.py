@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django_q.status import Stat
 
 from mayagen.cluster_watch import Beat, ClusterWatch
 
@@ -35,9 +36,9 @@ def test_a_heartbeat_missed_now_and_then_is_no_fault() -> None:
 def test_waiting_tasks_beside_sleeping_workers_are_a_fault() -> None:
     faults = watch_for([STUCK] * 20)
 
-    assert faults[:18] == [None] * 18
-    assert faults[19] is not None
-    assert "workers sleep" in faults[19]
+    assert faults[:6] == [None] * 6
+    assert faults[7] is not None
+    assert "workers sleep" in faults[7]
 
 
 @pytest.mark.parametrize("changing", ["n_waiting", "worker_ids", "cpu_ticks"])
@@ -62,3 +63,14 @@ def test_a_cluster_started_again_is_judged_anew() -> None:
     watch.follow(21, now_s=86.0)
 
     assert watch.judge(STUCK, now_s=100.0) is None
+
+
+def test_a_broker_that_does_not_answer_tells_nothing_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(Stat, "get_all", refuse)
+
+    assert ClusterWatch().find_fault(11) is None

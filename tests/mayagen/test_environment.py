@@ -51,6 +51,8 @@ def test_a_safe_production_starts(tmp_path: Path) -> None:
         ({**SAFE, "MAYAGEN_SECRET_KEY": ""}, "MAYAGEN_SECRET_KEY"),
         ({**SAFE, "MAYAGEN_SECRET_KEY": "topsecret" * 5}, "MAYAGEN_SECRET_KEY"),
         ({**SAFE, "MAYAGEN_JWT_KEY": "topsecret" * 5}, "MAYAGEN_JWT_KEY"),
+        ({"MAYAGEN_SEALING_KEYS": "topsecret"}, "MAYAGEN_SEALING_KEYS"),
+        ({"MAYAGEN_SEALING_KEYS": f"{'s' * 32},topsecret"}, "MAYAGEN_SEALING_KEYS"),
         ({**SAFE, "MAYAGEN_DEBUG": "1"}, "MAYAGEN_DEBUG"),
         ({**SAFE, "MAYAGEN_ALLOWED_HOSTS": "*"}, "MAYAGEN_ALLOWED_HOSTS"),
     ],
@@ -78,7 +80,7 @@ def test_two_installations_make_different_keys_for_their_owner_only(tmp_path: Pa
         assert start(tmp_path / name).returncode == 0
 
     keys = {path.read_text() for path in tmp_path.glob("*/*_key.txt")}
-    assert len(keys) == 4
+    assert len(keys) == 6
     assert min(map(len, keys)) >= 50
     assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.glob("*/*_key.txt")} == {"0o600"}
 

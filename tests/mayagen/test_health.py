@@ -57,6 +57,16 @@ def check(client: Client) -> tuple[int, dict[str, Any]]:
     return response.status_code, response.json()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_come_by_plain_http_and_by_address(client: Client, settings: Any, path: str) -> None:
+    settings.ALLOWED_HOSTS = ["mayagen.example"]
+    settings.SECURE_SSL_REDIRECT = True
+
+    response = client.get(path, headers={"host": "10.0.0.7:8000"})
+
+    assert "status" in response.json()
+
+
 def test_liveness_asks_nothing_but_the_process(client: Client) -> None:
     def refuse(*args: Any) -> Any:
         raise AssertionError("a query was made")

@@ -31,12 +31,14 @@ class Server:
     def __init__(self) -> None:
         self.port = 0
         self.requests = 0
+        self.peers: list[object] = []
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        self.peers.append(request.transport and request.transport.get_extra_info("peername"))
         match request.path:
             case "/redirect":
                 raise web.HTTPFound(self.url("/file"))
@@ -62,7 +64,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     server = Server()
     application = web.Application()
-    application.router.add_get("/{path:.*}", server.answer)
+    application.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -187,6 +189,17 @@ async def test_what_is_not_a_plain_answer_is_an_error_of_its_own(
             await download(session, server.url(path), max_bytes=100_000, timeout_seconds=0.5)
 
     assert server.requests == 1
+
+
+async def test_questions_share_a_connection_and_an_order_never_takes_a_used_one(server: Server) -> None:
+    async with create_session(allowed_endpoints=frozenset({("127.0.0.1", server.port)})) as session:
+        for method in ("GET", "GET", "POST", "POST", "GET"):
+            async with session.request(method, server.url("/file")) as response:
+                await response.read()
+
+    first, second, order, other_order, third = server.peers
+    assert first == second == third
+    assert len({first, order, other_order}) == 3
 
 
 async def test_a_body_one_byte_over_its_cap_is_refused(server: Server) -> None:

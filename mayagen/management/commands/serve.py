@@ -25,6 +25,8 @@ from mayagen.supervisor import Service, Supervisor
 MANAGE_PY = settings.BASE_DIR / "manage.py"
 DEMO_ACCOUNTS = settings.ENV.data_dir / "demo-accounts.json"
 HEALTH_TIMEOUT_S = 0.5
+# Calls that cannot be repeated are waited for: an image model's timeout is at most 900 s.
+STOP_GRACE_S = 960.0
 
 
 class Command(BaseCommand):
@@ -59,7 +61,7 @@ class Command(BaseCommand):
         services = [] if listener is None else [_describe_web_server(listener)]
         if only in {None, "queue"}:
             services.append(_describe_task_queue())
-        supervisor = Supervisor(services, stop_with_parent=stop_with_parent)
+        supervisor = Supervisor(services, grace_s=STOP_GRACE_S, stop_with_parent=stop_with_parent)
         if only is None:
             _prepare_apart(demo=demo)
         elif only == "preparation":
