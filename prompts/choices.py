@@ -48,3 +48,5 @@ class Provider(models.TextChoices):
     EMBEDDED = "embedded", "Embedded renderer (not AI)"
     OPENAI = "openai", "OpenAI images API, or a server that speaks it"
     AZURE_OPENAI = "azure_openai", "Azure OpenAI"
+    FAL = "fal", "fal.ai"
+    REPLICATE = "replicate", "Replicate"

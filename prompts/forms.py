@@ -8,13 +8,14 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from prompts.choices import Provider
-from prompts.models import ImageModel, Prompt, PromptVersion
+from prompts.models import ImageModel, Prompt, PromptVersion, ProviderKey
 
 _JSON_SENTENCE = 'This is not a JSON object. Write it like {{"style": "waves"}}. {fault}'
 
@@ -216,6 +217,10 @@ class ImageModelForm(forms.ModelForm):
             "repeats_unknown",
             "is_active",
         )
+        help_texts = {
+            "credential_name": "NAME of a stored provider key, or of the environment variable"
+            " MAYAGEN_PROVIDER_KEY_NAME, which goes first.",
+        }
         labels = {
             "price_usd": "Price (USD)",
             "max_in_flight": "Requests at once",
@@ -233,3 +238,20 @@ class ImageModelForm(forms.ModelForm):
     def _get_validation_exclusions(self) -> set[str]:
         # Django's URL field knows no names of one part, such as http://sd-webui:7860.
         return {*super()._get_validation_exclusions(), "base_url"}  # type: ignore[misc] # not in the stubs
+
+
+class ProviderKeyForm(forms.ModelForm):
+    """A key's name and its value, which no page ever shows again."""
+
+    value = forms.CharField(
+        max_length=8_192,
+        strip=True,
+        label="Key",
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Stored sealed and never shown again; what is typed here replaces what was stored.",
+    )
+
+    class Meta:
+        model = ProviderKey
+        fields = ("name",)
+        help_texts = {"name": "By which image models refer to it, such as OPENAI."}

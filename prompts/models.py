@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from accounts.models import User
 from mayagen.common.models import SoftDeleteModel, UUIDModel
@@ -15,6 +16,7 @@ from prompts.querysets import (
     LabelQuerySet,
     PromptQuerySet,
     PromptVersionQuerySet,
+    ProviderKeyQuerySet,
 )
 
 
@@ -73,6 +75,24 @@ class ImageModel(SoftDeleteModel, UUIDModel):
                 name="image_model_price_not_negative",
             ),
         )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProviderKey(UUIDModel):
+    """A provider's key, sealed; the engine opens it for a call, and nobody is ever shown it.
+
+    `sealing_key_id` names the sealing key that it was last sealed under.
+    """
+
+    name = models.CharField(max_length=40, unique=True)
+    sealed_value = models.TextField(editable=False)
+    sealing_key_id = models.CharField(max_length=16, editable=False)
+    set_at = models.DateTimeField(default=timezone.now, editable=False)
+    set_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+", editable=False)
+
+    objects = ProviderKeyQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name

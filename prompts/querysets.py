@@ -11,7 +11,7 @@ from accounts.permissions import can
 from mayagen.common.models import SoftDeleteQuerySet
 
 if TYPE_CHECKING:
-    from prompts.models import ImageModel, Label, LabelMove, Prompt, PromptVersion
+    from prompts.models import ImageModel, Label, LabelMove, Prompt, PromptVersion, ProviderKey
 
 
 class ImageModelQuerySet(SoftDeleteQuerySet["ImageModel"]):
@@ -24,6 +24,14 @@ class ImageModelQuerySet(SoftDeleteQuerySet["ImageModel"]):
     def visible_to(self, actor: User) -> Self:
         """Keep what the actor may see."""
         return self if can(actor, "prompts.view_imagemodel") else self.none()
+
+
+class ProviderKeyQuerySet(QuerySet["ProviderKey"]):
+    """Sealed keys of providers."""
+
+    def visible_to(self, actor: User) -> Self:
+        """Keep what the actor may know of."""
+        return self if can(actor, "prompts.view_providerkey") else self.none()
 
 
 class PromptQuerySet(SoftDeleteQuerySet["Prompt"]):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from django.conf import settings
 from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from prompts.diffing import FieldChange, diff_fields
-from prompts.models import Label, Prompt, PromptVersion
+from prompts.models import Label, Prompt, PromptVersion, ProviderKey
 from prompts.querysets import PromptQuerySet, PromptVersionQuerySet
 from prompts.rendering import TemplateSyntaxError, list_variables
+from prompts.sealing import SealBrokenError, Sealer
 
 COMPARED_FIELDS = (
     "system_prompt",
@@ -77,3 +82,43 @@ def _describe(version: PromptVersion) -> dict[str, object]:
     values: dict[str, object] = {name: getattr(version, name) for name in COMPARED_FIELDS}
     values["image_model"] = version.image_model.name
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A provider's key, or the sentence that says why there is none."""
+
+    value: str | None = field(default=None, repr=False)
+    fault: str = ""
+
+
+def find_provider_key(name: str) -> FoundKey:
+    """Return the key of that name: the environment's, else the stored one, which costs one query.
+
+    For the engine alone. No name asks for no key.
+    """
+    if not name:
+        return FoundKey()
+    if name in settings.PROVIDER_KEYS:
+        return FoundKey(settings.PROVIDER_KEYS[name])
+    sealed = ProviderKey.objects.filter(name=name).values_list("sealed_value", flat=True).first()
+    if sealed is None:
+        return FoundKey(
+            fault=f"There is no key {name}: none is stored, and the environment variable"
+            f" MAYAGEN_PROVIDER_KEY_{name} is not set."
+        )
+    try:
+        return FoundKey(Sealer(settings.SEALING_KEYS).open(name=name, sealed=sealed))
+    except SealBrokenError:
+        return FoundKey(fault=f"The stored key {name} opens with none of MAYAGEN_SEALING_KEYS. Set it again.")
+
+
+def describe_key_source(name: str, *, stored: Collection[str]) -> str:
+    """Return where the key of that name comes from, for people: `environment`, `stored` or `missing`.
+
+    Args:
+        stored: The names of the stored keys.
+    """
+    if name in settings.PROVIDER_KEYS:
+        return "environment"
+    return "stored" if name in stored else "missing"

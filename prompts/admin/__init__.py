@@ -2,6 +2,7 @@
 
 from prompts.admin.image_models import ImageModelAdmin
 from prompts.admin.prompts import PromptAdmin
+from prompts.admin.provider_keys import ProviderKeyAdmin
 from prompts.admin.versions import PromptVersionAdmin
 
-__all__ = ["ImageModelAdmin", "PromptAdmin", "PromptVersionAdmin"]
+__all__ = ["ImageModelAdmin", "PromptAdmin", "PromptVersionAdmin", "ProviderKeyAdmin"]

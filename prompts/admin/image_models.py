@@ -10,10 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from accounts.models import User
+from accounts.permissions import can
 from mayagen.common.admin import DeletedFilter, SoftDeleteModelAdmin
 from prompts import services
+from prompts.admin import shared
 from prompts.forms import ImageModelForm
-from prompts.models import ImageModel
+from prompts.models import ImageModel, ProviderKey
+from prompts.selectors import describe_key_source
 
 PRIVATE_FIELDSET = "Connection"
 
@@ -55,7 +58,16 @@ class ImageModelAdmin(SoftDeleteModelAdmin):
     ) -> HttpResponse:
         context["show_save_and_add_another"] = context["show_save_and_continue"] = False
         context["may_restore"] = self.may_delete(request)
+        if (model := kwargs.get("obj")) is not None:
+            context["test_url"] = shared.test_url(model, cast("User", request.user))
+            context["key_state"] = self._describe_key(request, model)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _describe_key(self, request: HttpRequest, model: ImageModel) -> str:
+        if not model.credential_name or not can(request.user, "prompts.view_providerkey"):
+            return ""
+        stored = ProviderKey.objects.filter(name=model.credential_name).values_list("name", flat=True)
+        return describe_key_source(model.credential_name, stored=list(stored))
 
     def save_by_service(self, request: HttpRequest, form: forms.ModelForm, target: Any | None) -> ImageModel:
         actor = cast("User", request.user)

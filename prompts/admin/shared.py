@@ -12,9 +12,10 @@ from django.utils.http import urlencode
 
 from accounts.models import User
 from accounts.permissions import can
-from prompts.models import PromptVersion
+from prompts.models import ImageModel, PromptVersion
 
 LAUNCH_URL_NAME = "admin:generations_run_launch"
+TEST_URL_NAME = "admin:generations_run_test_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,16 @@ def launch_url(versions: Sequence[PromptVersion], user: User) -> str | None:
         return None
     query = urlencode([("version", str(version.pk)) for version in versions])
     return f"{address}?{query}" if query else address
+
+
+def test_url(image_model: ImageModel, user: User) -> str | None:
+    """Return the address of the page that tests a model by one call; None if there is none for this user."""
+    if image_model.is_deleted or not can(user, "prompts.change_imagemodel"):
+        return None
+    try:
+        return reverse(TEST_URL_NAME, args=[image_model.pk])
+    except NoReverseMatch:
+        return None
 
 
 def name_of(person: User | None, request: HttpRequest) -> str:

@@ -75,6 +75,12 @@ class ImageModelFilterSet(SoftDeleteFilterSet):
     is_active = StrictBooleanFilter()
 
 
+class ProviderKeyFilterSet(CreatedFilterSet):
+    """Keys by name."""
+
+    name = CharFilter()
+
+
 class LabelFilterSet(CreatedFilterSet):
     """Labels of a prompt, by name, or of the version that they point to."""
 

@@ -15,8 +15,8 @@ from mayagen.common.api import (
     StrictSerializer,
 )
 from prompts.choices import AspectRatio, Kind, OutputType, Provider, Resolution
-from prompts.models import ImageModel, Label, Prompt, PromptVersion
-from prompts.selectors import list_version_variables
+from prompts.models import ImageModel, Label, Prompt, PromptVersion, ProviderKey
+from prompts.selectors import describe_key_source, list_version_variables
 
 # Who knows these knows where a provider is reached and by which key; readers need neither.
 PRIVATE_MODEL_FIELDS = ("endpoint", "base_url", "credential_name", "provider_options")
@@ -141,6 +141,35 @@ class ImageModelSerializer(serializers.ModelSerializer):
             for name in PRIVATE_MODEL_FIELDS:
                 shown.pop(name, None)
         return shown
+
+
+class ProviderKeySerializer(serializers.ModelSerializer):
+    """That there is a key; its value is never given out."""
+
+    source = serializers.SerializerMethodField(  # type: ignore[assignment] # a name of Field's own, set back by its metaclass
+        help_text="`environment` when a variable of the same name goes first."
+    )
+
+    class Meta:
+        model = ProviderKey
+        fields = ("id", "name", "source", "set_at", "set_by", "created_at")
+
+    @extend_schema_field(serializers.ChoiceField(choices=["environment", "stored"]))
+    def get_source(self, key: ProviderKey) -> str:
+        """Return where calls take the key of this name from."""
+        return describe_key_source(key.name, stored={key.name})
+
+
+class ProviderKeyValueSerializer(StrictSerializer):
+    """The value that takes the place of the stored one."""
+
+    value = serializers.CharField(write_only=True, max_length=8_192, help_text="Never returned.")
+
+
+class NewProviderKeySerializer(ProviderKeyValueSerializer):
+    """A key to be stored."""
+
+    name = serializers.CharField(max_length=40)
 
 
 class SegmentSerializer(serializers.Serializer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mayagen.common.errors import ConflictError, DomainError
+from mayagen.common.errors import ConflictError, DomainError, NotFoundError
 
 
 class FieldsInvalidError(DomainError):
@@ -117,3 +117,20 @@ class LabelMovedError(ConflictError):
     code = "label_moved"
     status = 412
     sentence = "Somebody moved this label in the meantime. Look where it points now, then move it again."
+
+
+class ProviderKeyNameTakenError(ConflictError):
+    """A key of that name is stored already."""
+
+    code = "provider_key_name_taken"
+
+    def __init__(self, name: str) -> None:
+        sentence = f"A key named “{name}” is stored already. Replace that one."
+        super().__init__(sentence, fields={"name": [sentence]})
+
+
+class ProviderKeyGoneError(NotFoundError):
+    """Somebody removed the key in the meantime."""
+
+    code = "provider_key_gone"
+    sentence = "This key has been removed."

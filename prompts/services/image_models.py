@@ -220,8 +220,8 @@ def _find_options_fault(options: Mapping[str, Any]) -> str | None:
     for name in options:
         if _SECRET_OPTION.search(name):
             return (
-                f"“{name[:40]}” looks like a key. Keys are never stored here: put it into the environment"
-                " and name it above."
+                f"“{name[:40]}” looks like a key. Keys are never kept here: store it under Provider keys, or"
+                " put it into the environment, and name it above."
             )
     return None
 

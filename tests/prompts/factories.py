@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import factory
+from django.conf import settings
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from prompts.choices import Provider
-from prompts.models import ImageModel, Label, Prompt, PromptVersion
+from prompts.models import ImageModel, Label, Prompt, PromptVersion, ProviderKey
+from prompts.sealing import Sealer
 
 RENDERER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -95,3 +97,18 @@ class LabelFactory(DjangoModelFactory):
     version = factory.SubFactory(PromptVersionFactory)
     prompt = factory.SelfAttribute("version.prompt")
     name = "production"
+
+
+class ProviderKeyFactory(DjangoModelFactory):
+    """A stored key; `value=` gives what is sealed."""
+
+    class Meta:
+        model = ProviderKey
+
+    name = factory.Sequence(lambda n: f"KEY_{n}")
+
+    @classmethod
+    def _adjust_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
+        value, sealer = kwargs.pop("value", "sk-stored"), Sealer(settings.SEALING_KEYS)
+        sealed = sealer.seal(name=kwargs["name"], secret=value)
+        return {"sealed_value": sealed, "sealing_key_id": sealer.key_id, **kwargs}

@@ -39,12 +39,37 @@ if (textarea && modelSelect && data) {
     textarea.value = JSON.stringify(parameters, null, 2);
   };
 
+  // References lead to places in the same schema alone, and to no place that leads back: the server refuses others.
+  const resolve = (part, root) => {
+    if (!part || typeof part !== "object") return {};
+    if (typeof part.$ref === "string") {
+      const steps = part.$ref.startsWith("#/") ? part.$ref.slice(2).split("/") : [];
+      const names = steps.map((step) => decodeURIComponent(step).replaceAll("~1", "/").replaceAll("~0", "~"));
+      const target = names.reduce((node, name) => node?.[name], root);
+      return { ...resolve(target, root), ...part, $ref: undefined };
+    }
+    const choices = part.anyOf ?? part.oneOf ?? part.allOf;
+    const real = Array.isArray(choices) ? choices.filter((choice) => choice?.type !== "null") : [];
+    if (real.length === 1) return { ...resolve(real[0], root), ...part, anyOf: undefined, oneOf: undefined, allOf: undefined };
+    return part;
+  };
+
+  const typeOf = (schema) => {
+    if (!Array.isArray(schema.type)) return schema.type;
+    const real = schema.type.filter((name) => name !== "null");
+    return real.length === 1 ? real[0] : undefined;
+  };
+
   const describe = (schema) => {
     const limits = [];
     if (schema.minimum !== undefined) limits.push(`at least ${schema.minimum}`);
+    if (schema.exclusiveMinimum !== undefined) limits.push(`more than ${schema.exclusiveMinimum}`);
     if (schema.maximum !== undefined) limits.push(`at most ${schema.maximum}`);
+    if (schema.exclusiveMaximum !== undefined) limits.push(`less than ${schema.exclusiveMaximum}`);
+    if (schema.maxLength !== undefined) limits.push(`at most ${schema.maxLength} characters`);
+    if (schema.isRequired && schema.default === undefined) limits.push("required");
     if (schema.default !== undefined) limits.push(`default ${JSON.stringify(schema.default)}`);
-    return [schema.description, limits.join(", ")].filter(Boolean).join(": ");
+    return [schema.description, limits.join(", ")].filter(Boolean).join(" · ");
   };
 
   const makeSelect = (options, current) => {
@@ -59,14 +84,16 @@ if (textarea && modelSelect && data) {
   };
 
   const makeInput = (schema, current) => {
-    if (Array.isArray(schema.enum)) return makeSelect(schema.enum, current);
-    if (schema.type === "boolean") return makeSelect([true, false], current);
+    const type = typeOf(schema);
+    if (schema.const !== undefined) return makeSelect([schema.const], current);
+    if (Array.isArray(schema.enum)) return makeSelect(schema.enum.filter((option) => option !== null), current);
+    if (type === "boolean") return makeSelect([true, false], current);
     const input = document.createElement("input");
-    const isNumber = schema.type === "integer" || schema.type === "number";
-    if (!isNumber && schema.type !== "string") return null;
+    const isNumber = type === "integer" || type === "number";
+    if (!isNumber && type !== "string") return null;
     input.type = isNumber ? "number" : "text";
     if (isNumber) {
-      input.step = schema.multipleOf ?? (schema.type === "integer" ? 1 : "any");
+      input.step = schema.multipleOf ?? (type === "integer" ? 1 : "any");
       if (schema.minimum !== undefined) input.min = schema.minimum;
       if (schema.maximum !== undefined) input.max = schema.maximum;
     } else if (schema.maxLength !== undefined) {
@@ -87,9 +114,13 @@ if (textarea && modelSelect && data) {
     panel.replaceChildren();
     let nHidden = 0;
     if (parameters === null) nHidden = 1;
-    for (const [name, part] of Object.entries(parameters === null ? {} : (schema.properties ?? {}))) {
-      const effective = { ...part, default: defaults[name] ?? part.default };
-      const input = typeof part === "object" ? makeInput(effective, parameters[name]) : null;
+    for (const [name, given] of Object.entries(parameters === null ? {} : (schema.properties ?? {}))) {
+      const part = resolve(given, schema);
+      const isRequired = Array.isArray(schema.required) && schema.required.includes(name);
+      const effective = { ...part, isRequired, default: defaults[name] ?? part.default };
+      // A value that a field could not hold, such as null, is left to the text.
+      const isShowable = parameters[name] === undefined || typeof parameters[name] !== "object";
+      const input = isShowable ? makeInput(effective, parameters[name]) : null;
       if (!input) {
         nHidden += 1;
         continue;
