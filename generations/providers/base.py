@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
+
+from mayagen.common.spooling import Spool
 
 TEXT_TO_IMAGE: Final = "text_to_image"
 IMAGE_EDIT: Final = "image_edit"
@@ -53,6 +56,7 @@ class ProviderRequest:
         width_px: None, together with `height_px`, leaves the size to the provider.
         idempotency_key: The same for every repetition of one attempt.
         timeout_seconds: For the whole call, the download of its pictures included.
+        webhook_url: Where the provider may tell us that the job has ended; empty for no webhook.
     """
 
     endpoint: str
@@ -68,6 +72,7 @@ class ProviderRequest:
     inputs: Sequence[InputFile]
     idempotency_key: str
     timeout_seconds: float
+    webhook_url: str = ""
 
     @property
     def references(self) -> tuple[InputFile, ...]:
@@ -82,9 +87,14 @@ class ProviderRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderOutput:
-    """The bytes of one picture as the provider sent them: not yet checked, not yet decoded."""
+    """One picture as the provider sent it, kept on disk unless it is small: not yet checked or decoded."""
 
-    content: bytes = field(repr=False)
+    body: Spool = field(repr=False)
+
+    @property
+    def content(self) -> bytes:
+        """Return its bytes."""
+        return bytes(self.body.read())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +121,15 @@ class Capabilities:
     Args:
         job_ids: It is a `JobProvider`: work is submitted, then asked for by its id.
         idempotency_keys: A repeated call with the same key is neither run nor paid for twice.
+        webhooks: It is a `WebhookProvider`.
+        bulk_poll: It is a `BulkPollProvider`.
     """
 
     job_ids: bool = False
     idempotency_keys: bool = False
     cancel: bool = False
     webhooks: bool = False
+    bulk_poll: bool = False
     masks: bool = False
     seeds: bool = False
     several_outputs: bool = False
@@ -215,6 +228,13 @@ class ProviderError(Exception):
         return ERROR_FACTS[self.code].sentence
 
 
+class JobFailedError(ProviderError):
+    """The job itself has ended with this error, so asking for its result again brings the same.
+
+    Any other error of `poll`, `fetch` and `cancel` says only that the question got no answer.
+    """
+
+
 def clean_message(message: str, secrets: Sequence[str] = ()) -> str:
     """Return a foreign message without credentials and control characters, cut to 500 characters."""
     for secret in secrets:
@@ -261,12 +281,16 @@ class ProviderConfig:
 
     Args:
         base_url: Empty for the adapter's own default.
+        endpoint: The provider's own name of the model; needed where an id says nothing without it.
         options: Adapter settings that are not parameters of a picture, such as Azure's `api_version`.
+        spool_folder: Where pictures are kept until they are stored; None for the system's own place.
     """
 
     base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str = ""
+    spool_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +299,21 @@ class JobState:
 
     status: JobStatus
     progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookNews:
+    """What a verified webhook tells: only that a job should be asked for now.
+
+    Args:
+        job_id: As `submit` returns it.
+    """
+
+    job_id: str
+
+
+class WebhookRefusedError(Exception):
+    """The webhook's signature, time or form is not the provider's; its text is for the log."""
 
 
 class Provider(Protocol):
@@ -313,9 +352,35 @@ class JobProvider(Protocol):
         ...
 
     async def fetch(self, job_id: str) -> ProviderResult:
-        """Return the result of a job that has succeeded; raise the job's error if it failed."""
+        """Return the result of a job that has succeeded; raise `JobFailedError` if it failed."""
         ...
 
     async def cancel(self, job_id: str) -> None:
         """Ask the provider to stop the job; a finished or unknown job is no error."""
+        ...
+
+
+class BulkPollProvider(JobProvider, Protocol):
+    """A `JobProvider` that can be asked for many jobs in few requests."""
+
+    async def poll_many(self, job_ids: Sequence[str]) -> Mapping[str, JobState]:
+        """Return where the jobs stand; one that the answer leaves out is to be polled alone."""
+        ...
+
+
+class WebhookProvider(JobProvider, Protocol):
+    """A `JobProvider` that calls `ProviderRequest.webhook_url` when a job ends."""
+
+    async def read_webhook(self, *, headers: Mapping[str, str], body: bytes, now: float) -> WebhookNews:
+        """Return what a webhook tells, after its signature has been verified.
+
+        Args:
+            headers: As they came, names in any case.
+            body: The very bytes that came.
+            now: Seconds since 1970; a signature too far from it is refused.
+
+        Raises:
+            WebhookRefusedError: It is not the provider's, or too old.
+            ProviderError: What it must be verified with could not be fetched.
+        """
         ...

@@ -28,6 +28,7 @@ from generations.providers.masks import FORMATS
 from generations.providers.renderer.palette import PALETTES
 from generations.providers.renderer.render import RenderOrder, render_png
 from generations.providers.renderer.styles import LOOKS
+from mayagen.common.spooling import Spool
 
 DEFAULT_SIDE_PX: Final = 768
 MIN_SIDE_PX: Final = 64
@@ -82,7 +83,8 @@ class EmbeddedProvider:
     capabilities = Capabilities(idempotency_keys=True, masks=True, seeds=True, several_outputs=True)
 
     def __init__(self, config: ProviderConfig, session: aiohttp.ClientSession) -> None:
-        """Take what every adapter is given; neither is needed here."""
+        """Take what every adapter is given; no session is needed here."""
+        self._folder = config.spool_folder
 
     async def generate(self, request: ProviderRequest) -> ProviderResult:
         """Draw the pictures; output i is what a request with seed + i would bring first.
@@ -97,13 +99,16 @@ class EmbeddedProvider:
         size = await asyncio.to_thread(_size, request)
         orders = [_order(request, each, size) for each in seeds]
         try:
-            pictures = [await asyncio.to_thread(render_png, order) for order in orders]
+            outputs = [await asyncio.to_thread(self._draw, order) for order in orders]
         except (OSError, ValueError) as error:
             raise ProviderError(ErrorCode.INVALID_REQUEST, "An input image cannot be read.") from error
         return ProviderResult(
-            outputs=[ProviderOutput(content) for content in pictures],
+            outputs=outputs,
             metadata={"seeds": seeds, "renderer": "MayaGen embedded renderer, not AI"},
         )
+
+    def _draw(self, order: RenderOrder) -> ProviderOutput:
+        return ProviderOutput(Spool.of(render_png(order), self._folder))
 
 
 def _seed(request: ProviderRequest) -> int:

@@ -35,3 +35,15 @@ def to_transparent_png(content: bytes) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def to_white_png(content: bytes) -> bytes:
+    """Return the mask as a PNG whose white pixels are the ones to repaint and whose black ones stay.
+
+    Source: the inpainting models of fal.ai and Replicate, which document their mask so.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as mask:
+        area = to_edit_area(mask, mask.size)
+    buffer = io.BytesIO()
+    area.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,31 +19,35 @@ from generations.providers.base import (
     InputFile,
     ProviderConfig,
     ProviderError,
-    ProviderOutput,
     ProviderRequest,
     ProviderResult,
     to_storable,
 )
+from generations.providers.inputs import compose_prompt
 from generations.providers.masks import to_transparent_png
 from generations.providers.openai_errors import error_from_reply
+from generations.providers.pictures import (
+    MAX_OUTPUT_BYTES,
+    Picture,
+    collect_pictures,
+    decode_picture,
+    read_picture,
+)
+from generations.providers.replies import read_by_size
+from generations.providers.transport import BROKEN_CALLS, error_from_transport, first_header
 from mayagen.common.http_safety import (
     CONNECT_TIMEOUT_SECONDS,
-    BlockedAddressError,
     InvalidAddressError,
-    OutgoingRequestError,
-    ReplyTooLargeError,
-    download,
     parse_public_url,
     read_capped,
+    spool_capped,
 )
+from mayagen.common.spooling import Spool, SpoolError
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 DEFAULT_AZURE_API_VERSION: Final = "2025-04-01-preview"
-MAX_OUTPUT_BYTES: Final = 50 * 1024 * 1024
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 256 * 1024
-# Above this size, parsing would hold up the other calls of the event loop.
-_PARSE_IN_THREAD_BYTES: Final = 512 * 1024
 _OWN_FIELDS: Final = frozenset({"model", "prompt", "n", "image", "image[]", "mask"})
 _STREAMING_FIELDS: Final = ("stream", "partial_images")
 _ECHOED_FIELDS: Final = ("usage", "size", "quality", "background", "output_format", "model")
@@ -52,14 +55,8 @@ _REQUEST_ID_HEADERS: Final = ("x-request-id", "apim-request-id", "x-ms-request-i
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    content: bytes | None = field(default=None, repr=False)
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Reply:
-    pictures: list[_Picture]
+    pictures: list[Picture]
     metadata: dict[str, Any]
 
 
@@ -67,7 +64,8 @@ class OpenAIProvider:
     """One call of `images/generations` or `images/edits`; pictures behind URLs are fetched at once.
 
     The API has neither a system prompt nor a negative one: the first is set before the prompt, the second
-    after it as "Avoid: …". Options: `supports_seed` sends the seed, which only some compatible servers take.
+    after it as "Avoid: …". Options: `supports_seed` sends the seed, which only some compatible servers take;
+    `supports_idempotency_key` sends the header `Idempotency-Key`, for a server or gateway that honours it.
     """
 
     name = "openai"
@@ -76,6 +74,7 @@ class OpenAIProvider:
         self._session = session
         self._api_key = config.api_key or ""
         self._options = config.options
+        self._folder = config.spool_folder
         try:
             self._base_url = str(parse_public_url(self._default_base_url(config))).rstrip("/")
         except InvalidAddressError as error:
@@ -83,8 +82,13 @@ class OpenAIProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Masks and several outputs; seeds where the server is said to take them."""
-        return Capabilities(masks=True, several_outputs=True, seeds=bool(self._options.get("supports_seed")))
+        """Masks and several outputs; seeds and keys where the server is said to take them."""
+        return Capabilities(
+            masks=True,
+            several_outputs=True,
+            seeds=bool(self._options.get("supports_seed")),
+            idempotency_keys=bool(self._options.get("supports_idempotency_key")),
+        )
 
     async def generate(self, request: ProviderRequest) -> ProviderResult:
         """Make the pictures by one request, and one more for each picture that comes as a URL.
@@ -95,15 +99,20 @@ class OpenAIProvider:
         deadline = time.monotonic() + request.timeout_seconds
         body = await self._body(request)
         reply, headers = await self._call(request, body)
-        outputs, failures = await self._collect(reply.pictures, deadline)
-        if not outputs:
-            reason = "; ".join(failures) or "The reply holds no image."
+        try:
+            found = await collect_pictures(
+                self._session, reply.pictures, deadline=deadline, folder=self._folder
+            )
+        except SpoolError as error:
+            raise error_from_transport(error, self._api_key) from error
+        if not found.outputs:
+            reason = "; ".join(found.failures) or "The reply holds no image."
             raise ProviderError(ErrorCode.BAD_OUTPUT, reason, secrets=(self._api_key,))
         return ProviderResult(
-            outputs=outputs,
-            provider_request_id=_first_header(headers, _REQUEST_ID_HEADERS),
+            outputs=found.outputs,
+            provider_request_id=first_header(headers, _REQUEST_ID_HEADERS),
             cost_usd=_cost(headers),
-            warning=_warning(request.n_outputs, len(outputs)),
+            warning=_warning(request.n_outputs, len(found.outputs)),
             metadata=reply.metadata,
         )
 
@@ -154,31 +163,34 @@ class OpenAIProvider:
         timeout = aiohttp.ClientTimeout(
             total=request.timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, request.timeout_seconds / 2)
         )
+        own_headers = self._headers()
+        if self.capabilities.idempotency_keys:
+            own_headers["Idempotency-Key"] = request.idempotency_key
         try:
             async with self._session.post(
-                url, headers=self._headers(), timeout=timeout, allow_redirects=False, **body
+                url, headers=own_headers, timeout=timeout, allow_redirects=False, **body
             ) as response:
                 if response.status != 200:  # noqa: PLR2004
                     raise await self._error(response)
                 limit = min(MAX_REPLY_BYTES, 2**20 + request.n_outputs * MAX_OUTPUT_BYTES * 4 // 3)
-                content = await read_capped(response, max_bytes=limit)
+                kept = Spool(self._folder)
+                await spool_capped(response, kept, max_bytes=limit)
                 headers = response.headers.copy()
-        except (OutgoingRequestError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _transport_error(error, self._api_key) from error
-        if len(content) > _PARSE_IN_THREAD_BYTES:
-            return await asyncio.to_thread(self._parse, content, headers), headers
-        return self._parse(content, headers), headers
+            return await read_by_size(kept.n_bytes, self._parse, kept, headers), headers
+        except BROKEN_CALLS as error:
+            raise error_from_transport(error, self._api_key) from error
 
     async def _error(self, response: aiohttp.ClientResponse) -> ProviderError:
         try:
             body = await read_capped(response, max_bytes=MAX_ERROR_BYTES)
-        except (OutgoingRequestError, aiohttp.ClientError, TimeoutError, OSError):
+        except BROKEN_CALLS:
             body = b""  # The status is known, and says enough.
         return error_from_reply(
             status=response.status, headers=response.headers, body=body, secrets=(self._api_key,)
         )
 
-    def _parse(self, content: bytes, headers: Mapping[str, str]) -> _Reply:
+    def _parse(self, body: Spool, headers: Mapping[str, str]) -> _Reply:
+        content = bytes(body.read())
         try:
             payload = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -195,30 +207,13 @@ class OpenAIProvider:
         revised = [item["revised_prompt"] for item in records if isinstance(item.get("revised_prompt"), str)]
         if revised:
             metadata["revised_prompts"] = to_storable(revised)
-        return _Reply(pictures=[_picture(item) for item in records], metadata=metadata)
+        return _Reply(pictures=[self._picture(item) for item in records], metadata=metadata)
 
-    async def _collect(
-        self, pictures: list[_Picture], deadline: float
-    ) -> tuple[list[ProviderOutput], list[str]]:
-        found = await asyncio.gather(*(self._fetch(picture, deadline) for picture in pictures))
-        return (
-            [ProviderOutput(content) for content in found if isinstance(content, bytes)],
-            [reason for reason in found if isinstance(reason, str)],
-        )
-
-    async def _fetch(self, picture: _Picture, deadline: float) -> bytes | str:
-        """The bytes of a picture, or a sentence that says why there are none."""
-        if picture.url is None:
-            return picture.content or "An image of the reply is empty or not base64."
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            return "There was no time left to fetch an image."
-        try:
-            return await download(
-                self._session, picture.url, max_bytes=MAX_OUTPUT_BYTES, timeout_seconds=remaining
-            )
-        except OutgoingRequestError as error:
-            return f"An image could not be fetched ({error.code}): {error}"
+    def _picture(self, item: Mapping[str, Any]) -> Picture:
+        encoded = item.get("b64_json")
+        if isinstance(encoded, str):
+            return decode_picture(encoded, folder=self._folder)
+        return read_picture(item.get("url"), folder=self._folder)
 
 
 class AzureOpenAIProvider(OpenAIProvider):
@@ -243,49 +238,9 @@ class AzureOpenAIProvider(OpenAIProvider):
         return {"api-key": self._api_key} if self._api_key else {}
 
 
-def compose_prompt(request: ProviderRequest) -> str:
-    """Return the one text that stands for the system prompt, the prompt and the negative prompt."""
-    parts = [request.system_prompt.strip(), request.prompt.strip()]
-    if request.negative_prompt.strip():
-        parts.append(f"Avoid: {request.negative_prompt.strip()}")
-    return "\n\n".join(part for part in parts if part)
-
-
 def _add_file(form: aiohttp.FormData, part: str, file: InputFile, stem: str) -> None:
     extension = file.mime_type.partition("/")[2] or "png"
     form.add_field(part, file.content, filename=f"{stem}.{extension}", content_type=file.mime_type)
-
-
-def _picture(item: Mapping[str, Any]) -> _Picture:
-    encoded, url = item.get("b64_json"), item.get("url")
-    if not isinstance(encoded, str) and isinstance(url, str) and url.startswith("data:"):
-        encoded = url
-    if isinstance(encoded, str):
-        try:
-            return _Picture(content=base64.b64decode(encoded.rpartition(",")[2], validate=True))
-        except ValueError:
-            return _Picture()
-    return _Picture(url=url if isinstance(url, str) else None)
-
-
-def _transport_error(error: Exception, api_key: str) -> ProviderError:
-    """Classify a broken call; whatever may have reached the provider counts as sent."""
-    match error:
-        case BlockedAddressError() | InvalidAddressError() | aiohttp.InvalidURL():
-            code = ErrorCode.CONFIGURATION
-        case ReplyTooLargeError():
-            code = ErrorCode.BAD_OUTPUT
-        case aiohttp.ConnectionTimeoutError():
-            code = ErrorCode.TIMEOUT
-        case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
-            code = ErrorCode.PROVIDER_UNAVAILABLE
-        case _:
-            code = ErrorCode.OUTCOME_UNKNOWN
-    return ProviderError(code, str(error) or type(error).__name__, secrets=(api_key,))
-
-
-def _first_header(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    return next((headers[name][:200] for name in names if headers.get(name)), None)
 
 
 def _cost(headers: Mapping[str, str]) -> Decimal | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from generations.providers.base import ErrorCode, ProviderError
+from generations.providers.transport import retry_after
 
 _REFUSALS: Final = frozenset(
     {
@@ -115,22 +114,3 @@ def _parse_body(body: bytes) -> _ErrorBody:
 
 def _text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the reply asks to wait, from either of its two headers and both forms."""
-    milliseconds = headers.get("retry-after-ms")
-    value = headers.get("retry-after")
-    try:
-        if milliseconds is not None:
-            return float(milliseconds) / 1000
-        return None if value is None else float(value)
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(value or "")
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -10,7 +10,9 @@ import aiohttp
 
 from generations.providers.base import JobProvider, Provider, ProviderConfig
 from generations.providers.embedded import EmbeddedProvider
+from generations.providers.fal import FalProvider
 from generations.providers.openai import AzureOpenAIProvider, OpenAIProvider
+from generations.providers.replicate import ReplicateProvider
 
 ProviderFactory = Callable[[ProviderConfig, aiohttp.ClientSession], Provider | JobProvider]
 
@@ -19,6 +21,8 @@ PROVIDERS: Final[Mapping[str, ProviderFactory]] = MappingProxyType(
         "embedded": EmbeddedProvider,
         "openai": OpenAIProvider,
         "azure_openai": AzureOpenAIProvider,
+        "fal": FalProvider,
+        "replicate": ReplicateProvider,
     }
 )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from tests.providers.serving import drop, hang
+
 if TYPE_CHECKING:
     from tests.providers.openai_server import OpenAIServer
 
@@ -77,14 +79,11 @@ async def _gateway_timeout(server: OpenAIServer, request: web.Request) -> web.St
 
 
 async def _hang(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(3600)  # Cancelled when the client goes away.
-    return web.Response()
+    return await hang()
 
 
 async def _reset(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
+    return drop(request)
 
 
 async def _reset_mid_body(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
@@ -95,12 +94,17 @@ async def _reset_mid_body(server: OpenAIServer, request: web.Request) -> web.Str
     await response.prepare(request)
     await response.write(content[: len(content) // 2])
     await asyncio.sleep(0.05)
-    return await _reset(server, request)
+    return drop(request)
 
 
 async def _truncated_image(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
     half = base64.b64encode(server.picture[: len(server.picture) // 2]).decode()
     return web.json_response({"created": 1_700_000_000, "data": [{"b64_json": half}]})
+
+
+async def _wrong_type(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
+    page = base64.b64encode(b"<html>This is no picture.</html>").decode()
+    return web.json_response({"created": 1_700_000_000, "data": [{"b64_json": page}]})
 
 
 async def _not_base64(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
@@ -141,9 +145,31 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "reset": _reset,
     "reset_mid_body": _reset_mid_body,
     "truncated_image": _truncated_image,
+    "wrong_type": _wrong_type,
     "not_base64": _not_base64,
     "no_data": _no_data,
     "html": _html,
     "foreign_values": _foreign_values,
     "redirect": _redirect,
+}
+
+# After these the pictures were made, whatever the caller got to see.
+MADE_ALL_THE_SAME: Final = frozenset(FAULTS) - {
+    "moderation_blocked",
+    "content_policy_violation",
+    "rate_limit",
+    "insufficient_quota",
+    "resource_blocked",
+    "server_error",
+    "gateway_page",
+    "redirect",
+}
+
+FAULT_OF_DICE: Final[Mapping[str, str]] = {
+    "rate_limited": "rate_limit",
+    "server_error": "server_error",
+    "hang": "hang",
+    "dropped": "reset",
+    "truncated": "truncated_image",
+    "wrong_type": "wrong_type",
 }

@@ -10,17 +10,16 @@ import asyncio
 import base64
 import io
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, Final
 
 from aiohttp import BodyPartReader, web
 from PIL import Image
 
-from tests.providers.openai_faults import FAULTS, error_reply
+from tests.providers.openai_faults import FAULT_OF_DICE, FAULTS, MADE_ALL_THE_SAME, error_reply
+from tests.providers.serving import ProtocolServer, running
 
 API_KEY: Final = "sk-test-0123456789abcdef"
 MAX_PROMPT_CHARS: Final = 32_000
@@ -33,30 +32,6 @@ _FIELDS_TEXT: Final = """
 FIELDS: Final = frozenset(_FIELDS_TEXT.split())
 
 
-def make_png(n_bytes: int = 0, *, side_px: int = 512) -> bytes:
-    """Return a PNG as close below this many bytes as whole rows of noise allow; 0 for the smallest."""
-    picture = _png_with_noise(side_px, 0)
-    low, high = 0, side_px
-    while low < high and len(picture) < n_bytes:
-        middle = (low + high + 1) // 2
-        candidate = _png_with_noise(side_px, middle)
-        if len(candidate) <= n_bytes:
-            picture, low = candidate, middle
-        else:
-            high = middle - 1
-    return picture
-
-
-def _png_with_noise(side_px: int, noisy_rows: int) -> bytes:
-    image = Image.linear_gradient("L").resize((side_px, side_px)).convert("RGB")
-    if noisy_rows:
-        noise = Random(1).randbytes(side_px * noisy_rows * 3)
-        image.paste(Image.frombytes("RGB", (side_px, noisy_rows), noise), (0, 0))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 @dataclass
 class Behaviour:
     """What the next requests meet; may be changed while the server runs.
@@ -65,6 +40,7 @@ class Behaviour:
         fault: Empty, or one of `FAULTS`.
         first: How many requests the fault lasts; 0 means all.
         reply_with: `b64_json` or `url`.
+        honours_keys: A call with the `Idempotency-Key` of an earlier one is answered again, and not charged.
     """
 
     delay_seconds: float = 0.0
@@ -74,6 +50,7 @@ class Behaviour:
     retry_after: str = "2"
     n_delivered: int | None = None
     file_redirect: str = ""
+    honours_keys: bool = False
 
 
 @dataclass
@@ -87,31 +64,24 @@ class SeenRequest:
     files: list[tuple[str, str, str, bytes]] = field(default_factory=list)
 
 
-class OpenAIServer:
+class OpenAIServer(ProtocolServer):
     """The server's state: behaviour to set, counters and requests to read."""
 
-    def __init__(self, *, picture: bytes | None = None, api_key: str = API_KEY) -> None:
+    name = "openai"
+    fault_names = tuple(FAULTS)
+    behaviour: Behaviour
+
+    def __init__(self, *, api_key: str = API_KEY, **shared: Any) -> None:
+        super().__init__(api_key=api_key, **shared)
         self.behaviour = Behaviour()
-        self.api_key = api_key
         self.requests: list[SeenRequest] = []
-        self.n_requests = 0
-        self.n_completed = 0
-        self.n_downloads = 0
-        self.n_in_flight = 0
-        self.max_in_flight = 0
-        self.port = 0
-        self.keep_requests = True
-        self.set_picture(picture or make_png())
+        self._encoded = base64.b64encode(self.picture).decode()
+        self._ready_at: dict[str, float] = {}
 
     @property
-    def url(self) -> str:
-        """The address without a path; OpenAI's base URL is this and `/v1`."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def set_picture(self, picture: bytes) -> None:
-        """Send these bytes from now on."""
-        self.picture = picture
-        self._encoded = base64.b64encode(picture).decode()
+    def base_url(self) -> str:
+        """OpenAI's; Azure's is `url`."""
+        return f"{self.url}/v1"
 
     def application(self) -> web.Application:
         """The routes: OpenAI's, Azure's deployment paths, served files, and the counters."""
@@ -120,7 +90,7 @@ class OpenAIServer:
             application.router.add_post(f"{prefix}/images/generations", self._generate)
             application.router.add_post(f"{prefix}/images/edits", self._edit)
         application.router.add_get("/files/{name}", self._file)
-        application.router.add_get("/counters", self._counters)
+        application.router.add_get("/counters", self.counters)
         return application
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
@@ -153,24 +123,42 @@ class OpenAIServer:
         self.n_requests += 1
         if self.keep_requests:
             self.requests.append(seen)
-        self.n_in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.n_in_flight)
+        self.enter()
         try:
             if not self._is_authorised(request):
                 message = f"Incorrect API key provided: {request.headers.get('Authorization', '')[7:]}."
                 return error_reply(401, message, kind="invalid_request_error", code="invalid_api_key")
             problem = _problem_with_fields(seen.fields)
-            if problem is not None:
-                return problem
-            if self.behaviour.delay_seconds:
-                await asyncio.sleep(self.behaviour.delay_seconds)
-            if self.behaviour.fault and (not self.behaviour.first or self.n_requests <= self.behaviour.first):
-                return await FAULTS[self.behaviour.fault](self, request)
-            response = self.reply(int(seen.fields.get("n", 1)))
-            self.n_completed += 1
-            return response
+            return problem or await self._make(request, seen)
         finally:
-            self.n_in_flight -= 1
+            self.leave()
+
+    async def _make(self, request: web.Request, seen: SeenRequest) -> web.StreamResponse:
+        """Answer a sound call: charge for what will be made, take the time, then fail or deliver."""
+        key = seen.headers.get("Idempotency-Key") or str(seen.fields["prompt"])
+        self.ledger.add("asked", key=key)
+        fault = self._fault(key)
+        if not fault or fault in MADE_ALL_THE_SAME:
+            self._charge(key, seen)
+        delay = self._ready_at.get(key, 0.0) - asyncio.get_running_loop().time()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        if fault:
+            return await FAULTS[fault](self, request)
+        response = self.reply(int(seen.fields.get("n", 1)))
+        self.n_completed += 1
+        return response
+
+    def _fault(self, key: str) -> str:
+        if self.behaviour.fault and (not self.behaviour.first or self.n_requests <= self.behaviour.first):
+            return self.behaviour.fault
+        return FAULT_OF_DICE.get(self.dice.throw(key, *FAULT_OF_DICE), "")
+
+    def _charge(self, key: str, seen: SeenRequest) -> None:
+        is_known = self.behaviour.honours_keys and "Idempotency-Key" in seen.headers and key in self._ready_at
+        if not is_known:
+            self._ready_at[key] = asyncio.get_running_loop().time() + self.behaviour.delay_seconds
+            self.ledger.add("charged", key=key, amount_usd=self.price_usd * int(seen.fields.get("n", 1)))
 
     def _is_authorised(self, request: web.Request) -> bool:
         if request.match_info.get("deployment"):
@@ -196,14 +184,9 @@ class OpenAIServer:
         return web.json_response(body, headers={"x-request-id": f"req_{self.n_requests:06d}"})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        self.n_downloads += 1
         if self.behaviour.file_redirect:
             raise web.HTTPFound(self.behaviour.file_redirect)
-        return web.Response(body=self.picture, content_type="image/png")
-
-    async def _counters(self, request: web.Request) -> web.Response:
-        names = ("n_requests", "n_completed", "n_downloads", "n_in_flight", "max_in_flight")
-        return web.json_response({name: getattr(self, name) for name in names})
+        return self.file_reply()
 
 
 def _problem_with_fields(fields: Mapping[str, Any]) -> web.Response | None:
@@ -240,29 +223,8 @@ def _problem_with_files(files: list[tuple[str, str, str, bytes]]) -> web.Respons
     return None
 
 
-async def serve(server: OpenAIServer, port: int) -> web.AppRunner:
-    """Start the server in the running loop; `server.port` is known when this returns."""
-    runner = web.AppRunner(
-        server.application(), access_log=None, shutdown_timeout=0.1, handler_cancellation=True
-    )
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-    server.port = runner.addresses[0][1]
-    return runner
-
-
 @contextmanager
 def running_server(server: OpenAIServer | None = None, *, port: int = 0) -> Iterator[OpenAIServer]:
     """Run the server in a thread of its own, for callers that block or have their own event loop."""
-    server = server or OpenAIServer()
-    loop = asyncio.new_event_loop()
-    runner = loop.run_until_complete(serve(server, port))
-    thread = threading.Thread(target=loop.run_forever, name="openai-protocol-server", daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
-        loop.close()
+    with running(server or OpenAIServer(), port=port) as started:
+        yield started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -16,7 +17,8 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.providers.openai_server import API_KEY, OpenAIServer, make_png, running_server
+from tests.providers.openai_server import API_KEY, OpenAIServer, running_server
+from tests.providers.serving import Dice, make_png
 
 
 @pytest.fixture
@@ -131,3 +133,46 @@ def test_it_runs_as_a_process_of_its_own_and_ends_on_a_signal() -> None:
     picture = base64.b64decode((reply.data or [])[0].b64_json or "")
     assert 60_000 <= len(picture) == address["output_bytes"] <= 65_536
     assert counted["n_completed"] == 1
+
+
+def test_a_key_that_is_honoured_is_charged_once_and_the_same_prompt_twice(
+    server: OpenAIServer, client: openai.OpenAI
+) -> None:
+    server.behaviour.honours_keys = True
+    for _ in range(2):
+        client.images.generate(
+            model="gpt-image-1", prompt="a cat", n=2, extra_headers={"Idempotency-Key": "first"}
+        )
+        client.images.generate(model="gpt-image-1", prompt="a dog")
+
+    assert [entry.key for entry in server.ledger.list_entries("asked")] == ["first", "a dog"] * 2
+    assert [entry.key for entry in server.ledger.list_entries("charged")] == ["first", "a dog", "a dog"]
+    assert server.ledger.sum_usd() == 4 * server.price_usd
+
+
+@pytest.mark.parametrize(
+    ("fault", "n_charged"), [("rate_limit", 0), ("server_error", 0), ("reset", 1), ("truncated_image", 1)]
+)
+def test_what_was_made_is_charged_whatever_the_caller_saw(
+    server: OpenAIServer, client: openai.OpenAI, fault: str, n_charged: int
+) -> None:
+    server.behaviour.fault = fault
+
+    with contextlib.suppress(openai.APIError):
+        client.images.generate(model="gpt-image-1", prompt="a cat")
+
+    assert len(server.ledger.list_entries("charged")) == n_charged
+
+
+def test_the_official_client_gets_through_faults_by_its_own_repetitions() -> None:
+    dice = Dice({"rate_limited": 0.3, "server_error": 0.3}, seed=3)
+    with (
+        running_server(OpenAIServer(dice=dice)) as server,
+        openai.OpenAI(base_url=server.base_url, api_key=API_KEY, max_retries=20) as client,
+    ):
+        server.behaviour.retry_after = "0.01"
+        for number in range(10):
+            client.images.generate(model="gpt-image-1", prompt=f"cat {number}")
+
+    assert len(server.ledger.list_entries("charged")) == 10
+    assert len(server.ledger.list_entries("asked")) > 10
