@@ -11,7 +11,7 @@ from typing import Final
 
 from PIL import Image
 
-from generations.media.validation import DecodedImage
+from generations.media.perceptual import make_perceptual_hash
 
 THUMBNAIL_BOX_PX: Final = 512
 SMALL_THUMBNAIL_BOX_PX: Final = 192
@@ -28,23 +28,30 @@ Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 
 @dataclass(frozen=True, slots=True)
 class Derivatives:
-    """Copies re-encoded from pixels alone."""
+    """Copies re-encoded from pixels alone, and the fingerprint of how they look."""
 
     thumbnail_webp: bytes = field(repr=False)
     small_thumbnail_webp: bytes = field(repr=False)
     blind_jpeg: bytes = field(repr=False)
+    perceptual_hash: int
 
 
-def make_derivatives(decoded: DecodedImage) -> Derivatives:
-    """Return all copies of one image. It takes milliseconds of CPU: call it in a thread."""
-    thumbnail = _shrink_into(decoded.image, THUMBNAIL_BOX_PX)
+def make_derivatives(image: Image.Image) -> Derivatives:
+    """Return all copies of one decoded image. It takes milliseconds of CPU: call it in a thread."""
+    thumbnail = _shrink_into(image, THUMBNAIL_BOX_PX)
     small_factor = math.ceil(max(thumbnail.size) / SMALL_THUMBNAIL_BOX_PX)
     return Derivatives(
         thumbnail_webp=_to_webp(thumbnail),
         # At this size averaged blocks look as good as interpolation, and are made in a fifth of the time.
         small_thumbnail_webp=_to_webp(thumbnail.reduce(small_factor)),
-        blind_jpeg=make_blind(decoded.image),
+        blind_jpeg=make_blind(image),
+        perceptual_hash=hash_picture(thumbnail),
     )
+
+
+def hash_picture(image: Image.Image) -> int:
+    """Return the fingerprint of how a picture looks, from itself or from its thumbnail."""
+    return make_perceptual_hash(_flatten(image))
 
 
 def make_blind(image: Image.Image) -> bytes:

@@ -23,3 +23,9 @@ def make_storage_key(folder: MediaFolder, mime_type: str) -> str:
         raise ValueError(f"No file of type {mime_type!r} is stored.") from None
     name = random_name()
     return f"{folder}/{name[:2]}/{name}.{extension}"
+
+
+def make_upload_key() -> str:
+    """Return a new key for a file that is kept only until it has been worked through."""
+    name = random_name()
+    return f"uploads/{name[:2]}/{name}"

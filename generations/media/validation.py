@@ -7,13 +7,13 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import IO, Any, Final, cast
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from generations.media.containers import clean_jpeg, clean_png, clean_webp
+from generations.media.containers import Content, clean_jpeg, clean_png, clean_webp, is_sound_png
 from generations.media.errors import (
     MediaAnimatedError,
     MediaEmptyError,
@@ -39,7 +39,7 @@ class MediaLimits:
     """What is decoded at all; everything is known from the header, before a pixel is unpacked."""
 
     max_bytes: int = 50 * 1024 * 1024
-    max_pixels: int = 64_000_000
+    max_pixels: int = 45_000_000
     max_side_px: int = 16_384
     formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "GIF")
 
@@ -48,28 +48,47 @@ DEFAULT_LIMITS: Final = MediaLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedImage:
-    """An image whose every pixel has been decoded.
+class CheckedImage:
+    """An image that is certain to be decoded, or has been.
 
     Args:
-        image: Upright, mode `RGB` or `RGBA`, sRGB, without metadata.
         mime_type: Of `content`, from the bytes themselves, whatever anybody claimed.
         size_bytes: Of `content`.
         sha256: Of `content`, in lower-case hexadecimal.
-        content: What to store: the same picture without metadata, comments and trailing bytes.
+        pieces: What to store, one after the other: the same picture without metadata, comments and trailing
+            bytes. Where they are views of what came, that stays in reach for as long as they do.
     """
 
-    image: Image.Image = field(repr=False)
     width_px: int
     height_px: int
     mime_type: str
     size_bytes: int
     sha256: str
-    content: bytes = field(repr=False)
+    pieces: Sequence[memoryview] = field(repr=False)
+
+    @property
+    def content(self) -> bytes:
+        """Return the pieces as one."""
+        return b"".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage(CheckedImage):
+    """An image whose every pixel has been decoded.
+
+    Args:
+        image: Upright, mode `RGB` or `RGBA`, sRGB, without metadata.
+    """
+
+    image: Image.Image = field(repr=False)
+
+    def without_pixels(self) -> CheckedImage:
+        """Return what there is to tell and to store; the pixels are not kept for it."""
+        return CheckedImage(**{name: getattr(self, name) for name in CheckedImage.__slots__})
 
 
 def decode_image(
-    content: bytes, limits: MediaLimits = DEFAULT_LIMITS, *, declared_mime_type: str | None = None
+    content: Content, limits: MediaLimits = DEFAULT_LIMITS, *, declared_mime_type: str | None = None
 ) -> DecodedImage:
     """Check and decode the bytes of one still image. It takes milliseconds of CPU: call it in a thread.
 
@@ -78,34 +97,84 @@ def decode_image(
     Raises:
         MediaError: One of its kinds, whose `code` and `message` say why.
     """
+    with _open(content, limits) as picture:
+        kind = _get_kind(picture)
+        _check_header(picture, kind, limits, declared_mime_type)
+        pieces = _CLEANERS[kind](content) if kind in _CLEANERS else None
+        image, upright = _load(picture)
+    if pieces is None or not upright:
+        kind, pieces = _encode(image, kind)
+    return DecodedImage(**_describe(kind, image.size, pieces), image=image)
+
+
+def check_image(content: Content, limits: MediaLimits = DEFAULT_LIMITS) -> CheckedImage:
+    """Check the bytes of one still image as `decode_image` does, but decode it only if nothing less tells.
+
+    Raises:
+        MediaError: One of its kinds, whose `code` and `message` say why.
+    """
+    with _open(content, limits) as picture:
+        kind = _get_kind(picture)
+        _check_header(picture, kind, limits, None)
+        if kind == "PNG" and is_sound_png(content):
+            return CheckedImage(**_describe(kind, picture.size, clean_png(content)))
+    return decode_image(content, limits)
+
+
+def load_image(content: Content, limits: MediaLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Return the picture of an image that was checked before it was stored, as `decode_image` would.
+
+    Raises:
+        MediaError: It was damaged since.
+    """
+    with _open(content, limits) as picture:
+        _check_header(picture, _get_kind(picture), limits, None)
+        return _load(picture)[0]
+
+
+def _load(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """The decoded picture, and whether it was upright already."""
+    with _foreign_errors_as(MediaTruncatedError):
+        picture.load()
+    with _foreign_errors_as(MediaNotAnImageError):
+        upright = _orientation(picture) == _UPRIGHT
+        image = _to_srgb(picture if upright else ImageOps.exif_transpose(picture))
+    image.info.clear()
+    return image, upright
+
+
+@contextlib.contextmanager
+def _open(content: Content, limits: MediaLimits) -> Iterator[Image.Image]:
     if not content:
         raise MediaEmptyError
     if len(content) > limits.max_bytes:
         raise MediaTooLargeError
+    # A mapped file is read like any other; Pillow takes no more of it at once than it needs.
+    file = io.BytesIO(content) if isinstance(content, bytes) else cast("IO[bytes]", content)
+    file.seek(0)
     with _foreign_errors_as(MediaNotAnImageError):
-        picture = Image.open(io.BytesIO(content), formats=limits.formats)
+        picture = Image.open(file, formats=limits.formats)
     with picture:
-        # Phones wrap a JPEG and its depth map as MPO; the first image is a plain JPEG.
-        kind = "JPEG" if picture.format == "MPO" else picture.format or ""
-        _check_header(picture, kind, limits, declared_mime_type)
-        cleaned = _CLEANERS[kind](content) if kind in _CLEANERS else None
-        with _foreign_errors_as(MediaTruncatedError):
-            picture.load()
-        with _foreign_errors_as(MediaNotAnImageError):
-            upright = _orientation(picture) == _UPRIGHT
-            image = _to_srgb(picture if upright else ImageOps.exif_transpose(picture))
-        image.info.clear()
-    if cleaned is None or not upright:
-        kind, cleaned = _encode(image, kind)
-    return DecodedImage(
-        image=image,
-        width_px=image.width,
-        height_px=image.height,
-        mime_type=MIME_TYPES[kind],
-        size_bytes=len(cleaned),
-        sha256=hashlib.sha256(cleaned).hexdigest(),
-        content=cleaned,
-    )
+        yield picture
+
+
+def _describe(kind: str, size: tuple[int, int], pieces: Sequence[memoryview]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return {
+        "width_px": size[0],
+        "height_px": size[1],
+        "mime_type": MIME_TYPES[kind],
+        "size_bytes": sum(map(len, pieces)),
+        "sha256": digest.hexdigest(),
+        "pieces": pieces,
+    }
+
+
+def _get_kind(picture: Image.Image) -> str:
+    # Phones wrap a JPEG and its depth map as MPO; the first image is a plain JPEG.
+    return "JPEG" if picture.format == "MPO" else picture.format or ""
 
 
 def _check_header(
@@ -179,11 +248,11 @@ def _apply_profile(image: Image.Image, profile: bytes, wanted: str) -> Image.Ima
     return converted or image
 
 
-def _encode(image: Image.Image, kind: str) -> tuple[str, bytes]:
+def _encode(image: Image.Image, kind: str) -> tuple[str, list[memoryview]]:
     """The pixels as a new file: JPEG where they were lossy before, PNG otherwise."""
     buffer = io.BytesIO()
     if kind == "JPEG":
         image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0)
-        return "JPEG", buffer.getvalue()
+        return "JPEG", [buffer.getbuffer()]
     image.save(buffer, "PNG", compress_level=4)
-    return "PNG", buffer.getvalue()
+    return "PNG", [buffer.getbuffer()]
