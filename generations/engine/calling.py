@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from typing import cast
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from django.conf import settings
 from django.core.files.storage import default_storage
 
+from generations.engine.clock import read_clock
+from generations.engine.holding import LeaseLostError
+from generations.engine.polling import GRACE_SECONDS, Job, JobLeftError, JobPoller
 from generations.engine.transitions import Failure
 from generations.engine.work import ModelSpec, StoredInput, Work
 from generations.providers.base import (
@@ -18,6 +23,7 @@ from generations.providers.base import (
     ErrorCode,
     InputFile,
     InputRole,
+    JobFailedError,
     JobProvider,
     Provider,
     ProviderConfig,
@@ -26,69 +32,164 @@ from generations.providers.base import (
     ProviderResult,
 )
 from generations.providers.registry import UnknownProviderError, create_provider
+from mayagen.common.http_safety import create_session
 
-POLL_SECONDS = (0.5, 1.0, 2.0, 3.0)
-JobSubmitted = Callable[[str], Awaitable[object]]
+FETCH_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
+Result = TypeVar("Result")
 
 
 def open_provider(model: ModelSpec, session: aiohttp.ClientSession) -> Provider | JobProvider:
     """Return the adapter for a catalogue entry.
 
     Raises:
-        ProviderError: With code `configuration`, when the entry names no adapter or no key is set.
+        ProviderError: With code `configuration`, when the entry names no adapter or its key is not to be had.
     """
-    api_key = settings.PROVIDER_KEYS.get(model.credential_name)
-    if model.credential_name and not api_key:
-        message = f"The environment variable MAYAGEN_PROVIDER_KEY_{model.credential_name} is not set."
-        raise ProviderError(ErrorCode.CONFIGURATION, message)
-    config = ProviderConfig(base_url=model.base_url, api_key=api_key, options=model.options)
+    if model.key_fault:
+        raise ProviderError(ErrorCode.CONFIGURATION, model.key_fault)
+    config = ProviderConfig(
+        base_url=model.base_url,
+        api_key=model.api_key,
+        options=model.options,
+        endpoint=model.endpoint,
+        spool_folder=settings.SPOOL_ROOT,
+    )
     try:
         return create_provider(model.provider, config, session)
     except UnknownProviderError as error:
         raise ProviderError(ErrorCode.CONFIGURATION, str(error)) from error
 
 
+def open_session(model: ModelSpec) -> aiohttp.ClientSession:
+    """Return a client that reaches public addresses, and host and port that the entry itself names."""
+    parts = urlsplit(model.base_url)
+    default_port = 443 if parts.scheme == "https" else 80
+    endpoint = (parts.hostname or "", parts.port or default_port)
+    return create_session(allowed_endpoints=frozenset({endpoint}) if parts.hostname else frozenset())
+
+
+class StoodStillError(Exception):
+    """The process stood still between the last look at its lease and the moment the request was to leave."""
+
+
+class JobCancelledError(Exception):
+    """The provider stopped the job as a person had asked it to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What a call needs on its way out.
+
+    Args:
+        is_sure: Whether the database said only just now that the generation is ours.
+        may_be_ours: Whether that was recently enough for the lease to hold; asked as the request leaves.
+        confirm: Asks the database; false when the generation is somebody else's.
+        note_job: Awaited with the provider's job id as soon as it is known, before anything else.
+        note_end: Awaited when the job has ended, until its result may be fetched.
+        is_called_off: Whether a person has cancelled the generation since.
+    """
+
+    is_sure: Callable[[], bool]
+    may_be_ours: Callable[[], bool]
+    confirm: Callable[[], Awaitable[bool]]
+    note_job: Callable[[str], Awaitable[object]]
+    note_end: Callable[[], Awaitable[object]]
+    is_called_off: Callable[[], bool]
+    webhook_url: str = ""
+
+
+def guard_departures(session: aiohttp.ClientSession) -> None:
+    """Let no request that may cost money leave this session after its worker stood still.
+
+    The check is made when the connection stands and the request's first byte is about to be written. So it
+    also catches a process that was frozen after it was sure, while it resolved a name or shook hands.
+    """
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_check_departure)
+    trace.freeze()
+    session.trace_configs.append(trace)
+
+
+_departing: ContextVar[Departure | None] = ContextVar("_departing", default=None)
+
+
+async def _check_departure(
+    _session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    departure = _departing.get()
+    if departure is not None and request.method != "GET" and not departure.may_be_ours():
+        raise StoodStillError
+
+
 async def call_provider(
-    provider: Provider | JobProvider, work: Work, *, job_submitted: JobSubmitted
+    provider: Provider | JobProvider, work: Work, departure: Departure, poller: JobPoller | None
 ) -> ProviderResult:
     """Return what the provider made.
 
     Args:
-        job_submitted: Awaited with the provider's job id as soon as it is known, before anything else.
+        poller: Waits for jobs, where the provider has them.
 
     Raises:
-        ProviderError: Classed, whatever went wrong.
+        LeaseLostError: Nothing was sent, since the generation is somebody else's by now.
+        JobLeftError: The job is known and under way, and is to be asked for later.
+        JobCancelledError: A person cancelled the generation, and the provider stopped the job.
+        ProviderError: Classed, whatever else went wrong.
     """
     inputs = await asyncio.to_thread(_read_inputs, work.inputs) if work.inputs else []
-    request = _to_request(work, inputs)
+    request = _to_request(work, inputs, departure.webhook_url)
     deadline = work.model.timeout_seconds
-    if not provider.capabilities.job_ids:
+    if poller is None:
         # The adapter keeps the deadline itself; the second one is for an adapter that does not return.
-        async with asyncio.timeout(deadline + 5):
-            return await cast("Provider", provider).generate(request)
+        return await _leave(departure, lambda: cast("Provider", provider).generate(request), deadline + 5)
     job_provider = cast("JobProvider", provider)
     job_id = work.provider_job_id
     if not job_id:
-        async with asyncio.timeout(deadline):
-            job_id = await job_provider.submit(request)
-        await job_submitted(job_id)
-    return await _await_job(job_provider, job_id, deadline_seconds=deadline)
-
-
-async def _await_job(provider: JobProvider, job_id: str, *, deadline_seconds: float) -> ProviderResult:
-    deadline = time.monotonic() + deadline_seconds
-    n_polls = 0
-    while True:
-        state = await provider.poll(job_id)
-        if state.status in {"succeeded", "failed"}:
-            return await provider.fetch(job_id)
-        if state.status == "cancelled":
-            raise ProviderError(ErrorCode.PROVIDER_UNAVAILABLE, "The provider cancelled the job.")
-        if time.monotonic() > deadline:
-            await provider.cancel(job_id)
+        job_id = await _leave(departure, lambda: job_provider.submit(request), deadline + 5)
+        await departure.note_job(job_id)
+    job = Job(
+        job_id=job_id,
+        attempt_id=work.attempt_id,
+        deadline=read_clock() + max(GRACE_SECONDS, deadline - work.attempt_age_seconds),
+        expects_webhook=bool(departure.webhook_url),
+        is_called_off=departure.is_called_off(),
+    )
+    state = await poller.wait(job)
+    if state.status == "cancelled":
+        if job.is_overdue:
             raise ProviderError(ErrorCode.TIMEOUT, "The job did not end in time and was cancelled.")
-        await asyncio.sleep(POLL_SECONDS[min(n_polls, len(POLL_SECONDS) - 1)])
-        n_polls += 1
+        if job.is_called_off:
+            raise JobCancelledError
+        raise ProviderError(ErrorCode.PROVIDER_UNAVAILABLE, "The provider cancelled the job.")
+    await departure.note_end()
+    return await _fetch(job_provider, job_id)
+
+
+async def _leave(departure: Departure, call: Callable[[], Awaitable[Result]], seconds: float) -> Result:
+    """Make the call that may cost money, once it is sure that it is ours to make."""
+    while True:
+        if not departure.is_sure() and not await departure.confirm():
+            raise LeaseLostError
+        token = _departing.set(departure)
+        try:
+            async with asyncio.timeout(seconds):
+                return await call()
+        except StoodStillError:
+            continue
+        finally:
+            _departing.reset(token)
+
+
+async def _fetch(provider: JobProvider, job_id: str) -> ProviderResult:
+    """Return the result; one that cannot be reached just now is asked for again, since it is paid for."""
+    for pause in (*FETCH_PAUSES_SECONDS, None):
+        try:
+            return await provider.fetch(job_id)
+        except ProviderError as error:
+            if isinstance(error, JobFailedError) or not error.retryable:
+                raise
+            if pause is None:
+                raise JobLeftError(GRACE_SECONDS) from error
+            await asyncio.sleep(max(pause, error.retry_after_seconds or 0.0))
+    raise AssertionError("unreachable")
 
 
 def to_failure(error: Exception) -> Failure:
@@ -119,7 +220,7 @@ def _read_inputs(inputs: tuple[StoredInput, ...]) -> list[InputFile]:
     return files
 
 
-def _to_request(work: Work, inputs: list[InputFile]) -> ProviderRequest:
+def _to_request(work: Work, inputs: list[InputFile], webhook_url: str) -> ProviderRequest:
     return ProviderRequest(
         endpoint=work.model.endpoint,
         kind=work.model.kind,
@@ -134,4 +235,5 @@ def _to_request(work: Work, inputs: list[InputFile]) -> ProviderRequest:
         inputs=inputs,
         idempotency_key=work.idempotency_key,
         timeout_seconds=work.model.timeout_seconds,
+        webhook_url=webhook_url,
     )

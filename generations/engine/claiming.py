@@ -2,65 +2,173 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+)
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from accounts.rate_limits import take
-from generations.choices import Status
+from generations.choices import BreakerState, Status
+from generations.engine.capabilities import is_unkeyed
+from generations.engine.ceilings import keep_within_ceilings
+from generations.engine.clock import read_clock
+from generations.engine.fairness import Turns, split
+from generations.engine.health import Address, begin_probe
+from generations.engine.holding import LEASE
+from generations.engine.waiting import WAITS, with_waits
 from generations.engine.work import ModelSpec, StoredInput, Work
-from generations.models import Attempt, Generation, InputImage
+from generations.models import Attempt, Generation, InputImage, ProviderHealth
+from generations.querysets import GenerationQuerySet
+from generations.services.ledger import Account
 from prompts.models import ImageModel
+from prompts.selectors import find_provider_key
 
-LEASE: Final = timedelta(seconds=60)
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A model with due generations: of which priorities, and whether its address has to be tried first."""
+
+    model_id: uuid.UUID
+    priorities: Sequence[int]
+    is_suspect: bool
 
 
-def claim_batch(*, worker: str, capacity: int) -> list[Work]:
+def claim_batch(
+    *, worker: str, capacity: int, unkeyed_capacity: int | None = None, turns: Turns | None = None
+) -> list[Work]:
     """Return up to `capacity` due generations, now leased to this worker with their attempts committed.
 
-    Each model gives no more than its free places and its rate allow. Claims of one model wait for each
-    other on its catalogue row, so its limit holds across all workers.
+    Each model gives no more than its free places and its rate allow, and no more than leaves room for the
+    other models that wait. Claims of one model wait for each other on its catalogue row, so its limit holds
+    across all workers. A model whose provider's breaker is open gives nothing, or the one call that tries it.
+
+    Args:
+        unkeyed_capacity: How many of them may be such that their outcome is unknown if this process dies.
+        turns: Who was served by this worker before.
     """
-    waiting = Generation.objects.due(Now()).filter(image_model=OuterRef("pk"))
+    turns = turns or Turns()
+    waiting = turns.order(_list_waiting())
     works: list[Work] = []
-    for model_id in ImageModel.objects.filter(Exists(waiting)).order_by("id").values_list("id", flat=True):
-        if len(works) >= capacity:
-            break
-        works.extend(_claim_of_model(model_id=model_id, worker=worker, capacity=capacity - len(works)))
+    for position, found in enumerate(waiting):
+        room = split(capacity - len(works), len(waiting) - position)
+        if unkeyed_capacity is None:
+            room_unkeyed = room
+        else:
+            room_unkeyed = unkeyed_capacity - sum(work.is_unkeyed for work in works)
+        if room > 0:
+            works += _claim_of_model(found, worker=worker, room=room, room_unkeyed=room_unkeyed, turns=turns)
     return works
 
 
-def _claim_of_model(*, model_id: uuid.UUID, worker: str, capacity: int) -> list[Work]:
-    claimed_at = time.monotonic()
+def _list_waiting() -> list[_Waiting]:
+    health = ProviderHealth.objects.filter(provider=OuterRef("provider"), base_url=OuterRef("base_url"))
+    rows = (
+        with_waits()
+        .filter(~Exists(health.blocked(Now())))
+        .order_by("id")
+        .values_list("id", Exists(health.exclude(state=BreakerState.CLOSED)), *WAITS.values())
+    )
+    found = []
+    for model_id, is_suspect, *waits in rows:
+        priorities = [
+            priority
+            for priority, wait in zip(WAITS, waits, strict=True)
+            if wait is not None and wait <= timedelta(0)
+        ]
+        if priorities:
+            found.append(_Waiting(model_id=model_id, priorities=priorities, is_suspect=is_suspect))
+    return found
+
+
+def _claim_of_model(
+    waiting: _Waiting, *, worker: str, room: int, room_unkeyed: int, turns: Turns
+) -> list[Work]:
+    claimed_at = read_clock()
     with transaction.atomic():
         # NO KEY: rows that point to the model may be inserted meanwhile.
-        model = ImageModel.objects.select_for_update(no_key=True).get(pk=model_id)
-        n_in_flight = Attempt.objects.in_flight().filter(image_model_id=model_id).count()
-        free = min(capacity, model.max_in_flight - n_in_flight)
-        if free > 0 and model.rate_per_minute:
-            free = _take_tokens(model, wanted=free)
-        if free <= 0:
-            return []
-        rows = list(
-            Generation.objects.due(Now())
-            .filter(image_model=model)
-            .order_by("-priority", "due_at", "id")
-            .select_for_update(skip_locked=True, of=("self",))[:free]
-        )
+        model = ImageModel.objects.select_for_update(no_key=True).get(pk=waiting.model_id)
+        unkeyed = is_unkeyed(model)
+        room = min(room, room_unkeyed) if unkeyed else room
+        room = min(room, 1) if waiting.is_suspect else room
+        rows = _lock_due(model, waiting, room=room, turns=turns)
+        rows = keep_within_ceilings(rows)
         if not rows:
             return []
+        if waiting.is_suspect and not begin_probe(Address(model.provider, model.base_url)):
+            return []
         attempts = _begin_attempts(rows, worker=worker)
-        ids = [row.id for row in rows]
-        inputs = _list_inputs(ids)
+        inputs = _list_inputs([row.id for row in rows])
     spec = to_model_spec(model)
-    return [_to_work(row, attempts[row.id], spec, inputs.get(row.id, ()), claimed_at) for row in rows]
+    return [
+        to_work(
+            row,
+            attempts[row.id],
+            spec,
+            claimed_at=claimed_at,
+            inputs=inputs.get(row.id, ()),
+            is_unkeyed=unkeyed,
+            is_probe=waiting.is_suspect,
+        )
+        for row in rows
+    ]
+
+
+def _lock_due(model: ImageModel, waiting: _Waiting, *, room: int, turns: Turns) -> list[Generation]:
+    """Return the due rows that may be taken up: first those with an open attempt, which have their places."""
+    if room <= 0:
+        return []
+    counts = (
+        Attempt.objects.in_flight()
+        .filter(image_model=model)
+        .aggregate(
+            n=Count("pk", filter=Q(job_ended_at__isnull=True)), n_left=Count("pk", filter=Q(worker=""))
+        )
+    )
+    due = Generation.objects.due(Now()).filter(image_model=model)
+    rows: list[Generation] = []
+    if counts["n_left"]:
+        left = Attempt.objects.in_flight().filter(image_model=model, worker="")
+        rows = _lock(due.filter(id__in=left.values("generation_id")), room)
+    free = min(room - len(rows), model.max_in_flight - counts["n"])
+    if free > 0 and model.rate_per_minute:
+        free = _take_tokens(model, wanted=free)
+    if free <= 0:
+        return rows
+    fresh = due.exclude(id__in=[row.id for row in rows]) if rows else due
+    if counts["n_left"]:
+        fresh = fresh.exclude(Exists(Attempt.objects.in_flight().filter(generation=OuterRef("pk"))))
+    return rows + _lock_by_priority(fresh, waiting.priorities, model, free=free, turns=turns)
+
+
+def _lock_by_priority(
+    due: GenerationQuerySet, priorities: Sequence[int], model: ImageModel, *, free: int, turns: Turns
+) -> list[Generation]:
+    if len(priorities) <= 1:
+        return _lock(due, free)
+    rows: list[Generation] = []
+    for priority, share in turns.share(model.pk, priorities, free).items():
+        if share:
+            rows += _lock(due.filter(priority=priority), share)
+    if len(rows) < free:
+        rows += _lock(due.exclude(id__in=[row.id for row in rows]), free - len(rows))
+    return rows
+
+
+def _lock(due: GenerationQuerySet, n_rows: int) -> list[Generation]:
+    ordered = due.order_by("-priority", "due_at", "id")
+    return list(ordered.select_for_update(skip_locked=True, of=("self",))[:n_rows])
 
 
 def _take_tokens(model: ImageModel, *, wanted: int) -> int:
@@ -81,15 +189,19 @@ def _begin_attempts(rows: list[Generation], *, worker: str) -> dict[uuid.UUID, A
         attempt.generation_id: attempt
         for attempt in Attempt.objects.in_flight().filter(generation_id__in=ids)
     }
+    if attempts:
+        Attempt.objects.filter(id__in=[attempt.pk for attempt in attempts.values()]).update(worker=worker)
     fresh = [row for row in rows if row.id not in attempts]
-    Generation.objects.filter(id__in=ids).update(
-        status=Status.PROCESSING,
-        fence=F("fence") + 1,
-        worker=worker,
-        lease_expires_at=Now() + LEASE,
-        started_at=Coalesce("started_at", Now()),
-    )
-    Generation.objects.filter(id__in=[row.id for row in fresh]).update(n_attempts=F("n_attempts") + 1)
+    for taken, n_more in ((fresh, 1), ([row for row in rows if row.id in attempts], 0)):
+        if taken:
+            Generation.objects.filter(id__in=[row.id for row in taken]).update(
+                status=Status.PROCESSING,
+                fence=F("fence") + 1,
+                worker=worker,
+                lease_expires_at=Now() + LEASE,
+                started_at=Coalesce("started_at", Now()),
+                n_attempts=F("n_attempts") + n_more,
+            )
     for row in fresh:
         number = row.n_attempts + 1
         attempts[row.id] = Attempt(
@@ -114,6 +226,7 @@ def _list_inputs(generation_ids: list[uuid.UUID]) -> Mapping[uuid.UUID, tuple[St
 
 def to_model_spec(model: ImageModel) -> ModelSpec:
     """Return what the engine needs of a catalogue entry."""
+    key = find_provider_key(model.credential_name)
     return ModelSpec(
         id=model.id,
         provider=model.provider,
@@ -122,19 +235,32 @@ def to_model_spec(model: ImageModel) -> ModelSpec:
         base_url=model.base_url,
         credential_name=model.credential_name,
         options=model.provider_options,
-        price_usd=model.price_usd,
+        price_usd=None if model.is_free else model.price_usd,
         timeout_seconds=model.timeout_seconds,
         max_attempts=model.max_attempts,
         repeats_unknown=model.repeats_unknown or model.is_free,
+        is_free=model.is_free,
+        api_key=key.value,
+        key_fault=key.fault,
     )
 
 
-def _to_work(
-    row: Generation, attempt: Attempt, model: ModelSpec, inputs: tuple[StoredInput, ...], claimed_at: float
+def to_work(
+    row: Generation,
+    attempt: Attempt,
+    model: ModelSpec,
+    *,
+    claimed_at: float,
+    inputs: tuple[StoredInput, ...] = (),
+    fence: int | None = None,
+    is_unkeyed: bool = False,
+    is_probe: bool = False,
+    is_cancelled: bool = False,
 ) -> Work:
+    """Return what the engine carries about of a generation that has just been leased."""
     return Work(
         generation_id=row.id,
-        fence=row.fence,
+        fence=row.fence if fence is None else fence,
         attempt_id=attempt.id,
         attempt_number=attempt.number,
         idempotency_key=attempt.idempotency_key,
@@ -149,12 +275,13 @@ def _to_work(
         width_px=row.width_px,
         height_px=row.height_px,
         inputs=inputs,
+        account=Account.of(row.created_by_id, row.created_at),
+        reserved_usd=row.reserved_usd,
         claimed_at=claimed_at,
+        attempt_age_seconds=(timezone.now() - attempt.started_at).total_seconds(),
+        is_repeated=attempt.fence < row.fence,
+        n_spared_attempts=row.n_spared_attempts,
+        is_unkeyed=is_unkeyed,
+        is_probe=is_probe,
+        is_cancelled=is_cancelled,
     )
-
-
-def get_seconds_until_due(*, within: timedelta) -> float | None:
-    """Return the seconds until the next queued generation is due, or None when none is within that time."""
-    soon = Generation.objects.filter(status=Status.QUEUED, due_at__lte=Now() + within)
-    row = soon.annotate(wait=F("due_at") - Now()).order_by("due_at").values_list("wait", flat=True).first()
-    return None if row is None else max(0.0, row.total_seconds())

@@ -3,75 +3,38 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Self
+from enum import IntEnum
+from typing import Any, Final, Self
 
-from django.db import connection, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Model, Value
+from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
-from generations.choices import AttemptState, Status
-from generations.engine.claiming import LEASE
+from generations.choices import AttemptState, ErrorCode, Status
+from generations.engine.answering import Answered, Ended, Submitted
+from generations.engine.holding import Confirmed, LeftOpen, Postponed, after, is_ours
 from generations.engine.work import Work
 from generations.image_files import StoredCopies
 from generations.models import Attempt, Generation, OutputImage
+from generations.services.ledger import Entry, book, release_ended
+from mayagen.common.statements import update_each
+
+LATE_WARNING: Final = "The provider delivered this although the generation had been cancelled."
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The provider named the job; from here on it is asked for, never submitted again."""
+class Written(IntEnum):
+    """Whether a transition was still wanted; of something cancelled, what came all the same is kept late.
 
-    work: Work
-    provider_job_id: str
+    `BEFORE` it was written by a commit whose answer was lost.
+    """
 
-    def apply(self) -> bool:
-        """Write it; return whether this worker still holds the generation."""
-        return bool(
-            _open_attempt(self.work).update(
-                state=AttemptState.SUBMITTED, provider_job_id=self.provider_job_id
-            )
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The call brought a result: the model's place is free, although the images are not stored yet."""
-
-    work: Work
-    duration_ms: int
-    cost_usd: Decimal | None
-    provider_request_id: str
-    provider_metadata: Mapping[str, Any]
-
-    def apply(self) -> bool:
-        """Write it; return whether the attempt was still open."""
-        return self.apply_many([self])[0]
-
-    @classmethod
-    def apply_many(cls, answers: Sequence[Self]) -> list[bool]:
-        """Write them; return for each whether its attempt was still open."""
-        ids = [answer.work.attempt_id for answer in answers]
-        still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
-        open_ids = set(still_open.values_list("id", flat=True))
-        won = [answer.work.attempt_id in open_ids for answer in answers]
-        Attempt.objects.filter(id__in=open_ids).update(state=AttemptState.SUCCEEDED, answered_at=Now())
-        update_each(
-            Attempt,
-            {
-                answer.work.attempt_id: {
-                    "duration_ms": answer.duration_ms,
-                    "cost_usd": answer.cost_usd,
-                    "provider_request_id": answer.provider_request_id[:200],
-                    "provider_metadata": dict(answer.provider_metadata),
-                }
-                for answer, is_open in zip(answers, won, strict=True)
-                if is_open
-            },
-        )
-        return won
+    NO = 0
+    YES = 1
+    LATE = 2
+    BEFORE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +47,89 @@ class Completed:
     cost_usd: Decimal | None
     warning: str = ""
 
-    def apply(self) -> bool:
+    def get_warning(self, *, is_late: bool) -> str:
+        """Return what people are to know of the result."""
+        return "\n".join(filter(None, (LATE_WARNING if is_late else "", self.warning)))
+
+    def list_entries(self) -> list[Entry]:
+        """Return what the ledger is to be told."""
+        return [Entry(self.work.account, self.work.reserved_usd, self.cost_usd)]
+
+    def apply(self) -> Written:
         """Write it; return whether this worker still held the generation."""
         return self.apply_many([self])[0]
 
     @classmethod
-    def apply_many(cls, completions: Sequence[Self]) -> list[bool]:
-        """Write them; return for each whether this worker still held its generation."""
-        ids = [completed.work.generation_id for completed in completions]
-        processing = Generation.objects.filter(id__in=ids, status=Status.PROCESSING)
-        fences = dict(processing.order_by("id").select_for_update().values_list("id", "fence"))
-        won = [fences.get(completed.work.generation_id) == completed.work.fence for completed in completions]
-        winners = [completed for completed, is_held in zip(completions, won, strict=True) if is_held]
-        Generation.objects.filter(id__in=[completed.work.generation_id for completed in winners]).update(
-            status=Status.COMPLETED,
-            finished_at=Now(),
-            lease_expires_at=None,
-            error_code="",
-            error_message="",
-            provider_error_code="",
-            provider_message="",
+    def apply_many(cls, completions: Sequence[Self]) -> list[Written]:
+        """Write them; return for each whether this worker still held its generation.
+
+        One that was cancelled in flight stays cancelled, keeps what came all the same, and says so.
+        """
+        rows = (
+            Generation.objects.filter(id__in=[completed.work.generation_id for completed in completions])
+            .order_by("id")
+            .select_for_update()
+            .values_list("id", "status", "fence", "is_completed_after_cancel")
         )
+        facts = {row_id: (status, fence) for row_id, status, fence, is_kept in rows if not is_kept}
+        won = [
+            is_ours(completed.work, *facts.get(completed.work.generation_id, ("", 0)))
+            for completed in completions
+        ]
+        winners = [completed for completed, is_ours in zip(completions, won, strict=True) if is_ours]
+        ids = {completed.work.generation_id for completed in winners}
+        late = {row_id for row_id in ids if facts[row_id][0] == Status.CANCELLED}
+        _end_completed(ids - late, late)
         update_each(
             Generation,
             {
                 completed.work.generation_id: {
                     "duration_ms": completed.duration_ms,
                     "cost_usd": completed.cost_usd,
-                    "warning": completed.warning,
+                    "warning": completed.get_warning(is_late=completed.work.generation_id in late),
                 }
                 for completed in winners
             },
         )
         OutputImage.objects.bulk_create(image for completed in winners for image in completed.outputs)
-        return won
+        before = _list_written(
+            [completed for completed, is_ours in zip(completions, won, strict=True) if not is_ours]
+        )
+        return [
+            _to_written(completed.work.generation_id, won=is_ours, late=late, before=before)
+            for completed, is_ours in zip(completions, won, strict=True)
+        ]
+
+
+def _end_completed(ids: set[uuid.UUID], late: set[uuid.UUID]) -> None:
+    Generation.objects.filter(id__in=ids).update(
+        status=Status.COMPLETED,
+        finished_at=Now(),
+        lease_expires_at=None,
+        reserved_usd=None,
+        error_code="",
+        error_message="",
+        provider_error_code="",
+        provider_message="",
+    )
+    if late:
+        Generation.objects.filter(id__in=late).update(is_completed_after_cancel=True, lease_expires_at=None)
+
+
+def _list_written(completions: Sequence[Completed]) -> set[uuid.UUID]:
+    """Return the generations that have these very outputs already."""
+    ids = [image.pk for completed in completions for image in completed.outputs]
+    if not ids:
+        return set()
+    return set(OutputImage.objects.filter(pk__in=ids).values_list("generation_id", flat=True))
+
+
+def _to_written(
+    generation_id: uuid.UUID, *, won: bool, late: set[uuid.UUID], before: set[uuid.UUID]
+) -> Written:
+    if not won:
+        return Written.BEFORE if generation_id in before else Written.NO
+    return Written.LATE if generation_id in late else Written.YES
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,28 +154,36 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt brought nothing: the generation is queued again after `delay_seconds`, or has failed."""
+    """The attempt brought nothing: the generation is queued again after `delay_seconds`, or has failed.
+
+    Args:
+        is_spared: The provider could not be reached: the attempt counts towards no limit.
+    """
 
     work: Work
     failure: Failure
     duration_ms: int
     delay_seconds: float | None = None
     cost_usd: Decimal | None = field(default=None)
+    is_spared: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this ends the generation and its cost is known; what may yet be charged stays held back."""
+        is_unknown = self.failure.code == ErrorCode.OUTCOME_UNKNOWN and self.cost_usd is None
+        return self.delay_seconds is None and not is_unknown
+
+    def list_entries(self) -> list[Entry]:
+        """Return what the ledger is to be told."""
+        return [Entry(self.work.account, self.work.reserved_usd, self.cost_usd)] if self.is_settled else []
 
     def apply(self) -> bool:
         """Write it; return whether this worker still held the generation."""
-        Attempt.objects.filter(pk=self.work.attempt_id).exclude(state=AttemptState.CANCELLED).update(
-            state=AttemptState.UNKNOWN if self.failure.is_unknown else AttemptState.FAILED,
-            answered_at=Now(),
-            duration_ms=self.duration_ms,
-            **self.failure.as_fields(),
-        )
+        changes: dict[str, Any]
         if self.delay_seconds is not None:
-            wait = ExpressionWrapper(
-                Now() + Value(timedelta(seconds=self.delay_seconds), output_field=DurationField()),
-                output_field=Generation._meta.get_field("due_at"),
-            )
-            changes: dict[str, Any] = {"status": Status.QUEUED, "due_at": wait}
+            changes = {"status": Status.QUEUED, "due_at": after(self.delay_seconds)}
+            if self.is_spared:
+                changes["n_spared_attempts"] = F("n_spared_attempts") + 1
         else:
             changes = {
                 "status": Status.FAILED,
@@ -171,11 +191,27 @@ class Failed:
                 "duration_ms": self.duration_ms,
                 "cost_usd": self.cost_usd,
             }
-        return bool(
+            if self.is_settled:
+                changes["reserved_usd"] = None
+        is_held = bool(
             _held(self.work).update(
                 lease_expires_at=None, fence=F("fence") + 1, **changes, **self.failure.as_fields()
             )
         )
+        # Whoever has the generation by now also has the attempt, and will say what became of it.
+        if is_held or _cancelled(self.work).update(lease_expires_at=None):
+            Attempt.objects.filter(pk=self.work.attempt_id).update(
+                state=AttemptState.UNKNOWN if self.failure.is_unknown else AttemptState.FAILED,
+                answered_at=Now(),
+                duration_ms=self.duration_ms,
+                **self._count_lost(is_held=is_held),
+                **self.failure.as_fields(),
+            )
+        return is_held
+
+    def _count_lost(self, *, is_held: bool) -> dict[str, Decimal | None]:
+        """What a cancelled call of unknown outcome may have cost counts as spent: nobody decides it."""
+        return {} if is_held or not self.failure.is_unknown else {"cost_usd": self.work.reserved_usd}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,29 +238,45 @@ class Prepared:
 
     def apply(self) -> bool:
         """Write it; return whether nobody else had made them."""
-        return bool(
-            OutputImage.objects.unprepared()
-            .filter(pk=self.output_image_id)
-            .update(
-                thumbnail=self.copies.thumbnail,
-                small_thumbnail=self.copies.small_thumbnail,
-                blind=self.copies.blind,
-            )
+        return self.apply_many([self])[0]
+
+    @classmethod
+    def apply_many(cls, prepared: Sequence[Self]) -> list[bool]:
+        """Write them; return for each whether nobody else had made them."""
+        ids = [each.output_image_id for each in prepared]
+        rows = OutputImage.objects.filter(pk__in=ids).order_by("pk").select_for_update()
+        copies = dict(rows.values_list("pk", "blind"))
+        update_each(
+            OutputImage,
+            {
+                each.output_image_id: {
+                    "thumbnail": each.copies.thumbnail,
+                    "small_thumbnail": each.copies.small_thumbnail,
+                    "blind": each.copies.blind,
+                    "perceptual_hash": each.copies.perceptual_hash,
+                }
+                for each in prepared
+                if copies.get(each.output_image_id) == ""
+            },
         )
+        # These very copies may be there by a commit whose answer was lost.
+        return [copies.get(each.output_image_id) in {"", each.copies.blind} for each in prepared]
 
 
-Transition = Submitted | Answered | Completed | Failed | Dropped | Prepared
+Transition = (
+    Confirmed | Submitted | Ended | Answered | Completed | Failed | Postponed | LeftOpen | Dropped | Prepared
+)
 
 
 def apply_all(transitions: Sequence[Transition]) -> list[bool]:
     """Write the transitions in one transaction, or none; return for each whether it was still wanted.
 
-    Those of the two kinds that come by the hundred are written together; no two of them are about the same
+    Those of the kinds that come by the hundred are written together; no two of them are about the same
     generation, since each is awaited before the next is made.
     """
-    results: dict[int, bool] = {}
+    results: dict[int, bool | Written] = {}
     with transaction.atomic():
-        for kind in (Answered, Completed):
+        for kind in (Confirmed, Submitted, Ended, Answered, Completed, Prepared):
             alike = {
                 index: transition
                 for index, transition in enumerate(transitions)
@@ -235,47 +287,33 @@ def apply_all(transitions: Sequence[Transition]) -> list[bool]:
         for index, transition in enumerate(transitions):
             if index not in results:
                 results[index] = transition.apply()
-    return [results[index] for index in range(len(transitions))]
+        _account([(transition, results[index]) for index, transition in enumerate(transitions)])
+    return [bool(results[index]) for index in range(len(transitions))]
 
 
-def update_each(model: type[Model], changes: Mapping[uuid.UUID, Mapping[str, Any]]) -> None:
-    """Give each row its own values of the same fields, in one round trip; the caller holds their locks."""
-    if not changes:
-        return
-    meta = model._meta
-    primary_key: Any = meta.pk
-    fields: list[Any] = [meta.get_field(name) for name in next(iter(changes.values()))]
-    quote = connection.ops.quote_name
-    assignments = ", ".join(f"{quote(field.column)} = %s" for field in fields)
-    statement = f"UPDATE {quote(meta.db_table)} SET {assignments} WHERE {quote(primary_key.column)} = %s"  # noqa: S608
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            statement,
-            [
-                [
-                    *(field.get_db_prep_save(values[field.name], connection) for field in fields),
-                    primary_key.get_db_prep_save(key, connection),
-                ]
-                for key, values in changes.items()
-            ],
-        )
+def _account(written: Sequence[tuple[Transition, bool | Written]]) -> None:
+    """Settle what has come to an end; not one statement where nothing was held back or spent.
 
-
-def extend_leases(*, generation_ids: Sequence[uuid.UUID], worker: str) -> None:
-    """Beat the leases that this worker still holds."""
-    Generation.objects.filter(id__in=generation_ids, worker=worker, status=Status.PROCESSING).update(
-        lease_expires_at=Now() + LEASE
-    )
-
-
-def list_held(*, generation_ids: Sequence[uuid.UUID], worker: str) -> set[uuid.UUID]:
-    """Return which of the generations this worker still holds; the others were cancelled or taken over."""
-    held = Generation.objects.filter(id__in=generation_ids, worker=worker, status=Status.PROCESSING)
-    return set(held.values_list("id", flat=True))
+    What let go of a cancelled generation, or came too late for one, may have been all it still waited for.
+    """
+    entries: list[Entry] = []
+    ended: list[uuid.UUID] = []
+    for transition, is_won in written:
+        if isinstance(transition, Completed | Failed) and is_won == Written.YES:
+            entries += transition.list_entries()
+        elif isinstance(transition, Completed | Failed) or (isinstance(transition, Dropped) and is_won):
+            ended.append(transition.work.generation_id)
+    if ended:
+        entries += release_ended(Generation.objects.filter(id__in=ended))
+    book(entries)
 
 
 def _held(work: Work) -> Any:
     return Generation.objects.filter(pk=work.generation_id, fence=work.fence, status=Status.PROCESSING)
+
+
+def _cancelled(work: Work) -> Any:
+    return Generation.objects.filter(pk=work.generation_id, fence=work.fence + 1, status=Status.CANCELLED)
 
 
 def _open_attempt(work: Work) -> Any:

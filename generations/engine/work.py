@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from generations.services.ledger import Account
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The catalogue entry as it was when the work was claimed."""
+    """The catalogue entry as it was when the work was claimed.
+
+    `api_key` was looked up then too; `key_fault` says why there is none where one is named.
+    """
 
     id: uuid.UUID
     provider: str
@@ -24,6 +29,9 @@ class ModelSpec:
     timeout_seconds: int
     max_attempts: int
     repeats_unknown: bool
+    is_free: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    key_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,14 @@ class Work:
     """One claimed generation and its open attempt.
 
     `fence` is the number under which it was claimed: every write about it is refused once the row has
-    another. `provider_job_id` is filled when an earlier worker already submitted this attempt.
+    another. `provider_job_id` is filled when an earlier worker already submitted this attempt. What is held
+    back for it on an account stays so for as long as the fence holds.
+
+    `is_repeated` says that the attempt may have been sent before, by a worker that did not hear the answer.
+    `n_spared_attempts` of the attempts so far count towards no limit. `is_unkeyed` says that the outcome of
+    the call stays unknown if this worker dies. `is_probe` marks the one call that
+    tries an address whose breaker is open, `is_cancelled` a job to be stopped, whose result is taken if it
+    comes all the same.
     """
 
     generation_id: uuid.UUID
@@ -59,5 +74,13 @@ class Work:
     width_px: int | None
     height_px: int | None
     inputs: tuple[StoredInput, ...]
+    account: Account
+    reserved_usd: Decimal | None
     claimed_at: float = field(compare=False)
-    """The worker's monotonic clock, in seconds, when the claim was made."""
+    """The worker's own clock (`read_clock`) before the claim was made."""
+    attempt_age_seconds: float = 0.0
+    n_spared_attempts: int = 0
+    is_repeated: bool = False
+    is_unkeyed: bool = False
+    is_probe: bool = False
+    is_cancelled: bool = False

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final, Self
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError
 
+from generations.engine.connecting import renew_connection
 from generations.engine.transitions import Completed, Prepared, Transition, apply_all
 
 logger = logging.getLogger(__name__)
 MAX_BATCH = 250
 _URGENCY: Final = {Completed: 1, Prepared: 2}
-RETRY_SECONDS = (0.2, 1.0, 3.0)
+# As long as leases that were beaten lately last: a database that is started again is waited for.
+RETRY_SECONDS: Final = (0.2, 1.0, 3.0, 5.0, 10.0)
+GATHER_SECONDS: Final = 0.05
 
 
 class TransitionWriter:
     """Writes transitions in batches; while one batch is written the next one gathers.
 
-    What frees a place for the next call goes first, then what completes generations, then copies. Use it as
-    an asynchronous context manager; leaving it writes what is left.
+    What frees a place for the next call goes first, then what completes generations, then copies. These two
+    wait a moment for more of their kind: a batch costs little more than one. Use it as an asynchronous
+    context manager; leaving it writes what is left.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Transition, asyncio.Future[bool]]] = []
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._is_ending = False
         self._task: asyncio.Task[None] | None = None
 
@@ -50,6 +56,8 @@ class TransitionWriter:
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((transition, written))
         self._wake.set()
+        if _get_urgency(transition) == 0:
+            self._urgent.set()
         return await asyncio.shield(written)
 
     async def _run(self) -> None:
@@ -58,23 +66,34 @@ class TransitionWriter:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            self._waiting.sort(key=lambda pair: _URGENCY.get(type(pair[0]), 0))
-            first = _URGENCY.get(type(self._waiting[0][0]), 0)
-            alike = [pair for pair in self._waiting if _URGENCY.get(type(pair[0]), 0) == first][:MAX_BATCH]
+            await self._gather()
+            self._waiting.sort(key=lambda pair: _get_urgency(pair[0]))
+            first = _get_urgency(self._waiting[0][0])
+            alike = [pair for pair in self._waiting if _get_urgency(pair[0]) == first][:MAX_BATCH]
             del self._waiting[: len(alike)]
             await self._write_batch(alike)
+
+    async def _gather(self) -> None:
+        self._urgent.clear()
+        if self._is_ending or any(_get_urgency(transition) == 0 for transition, _ in self._waiting):
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), timeout=GATHER_SECONDS)
 
     async def _write_batch(self, batch: Sequence[tuple[Transition, asyncio.Future[bool]]]) -> None:
         try:
             results = await self._apply([transition for transition, _ in batch])
         except DatabaseError as error:
-            if len(batch) > 1:  # One that cannot be written must not hold up the others.
+            is_away = isinstance(error, OperationalError | InterfaceError)
+            if len(batch) > 1 and not is_away:  # One that cannot be written must not hold up the others.
                 for pair in batch:
                     await self._write_batch([pair])
                 return
-            logger.exception("a transition was not written: %s", type(batch[0][0]).__name__)
-            if not batch[0][1].done():
-                batch[0][1].set_exception(error)
+            names = sorted({type(transition).__name__ for transition, _ in batch})
+            logger.exception("%d transitions were not written: %s", len(batch), ", ".join(names))
+            for _, written in batch:
+                if not written.done():
+                    written.set_exception(error)
             return
         for (_, written), result in zip(batch, results, strict=True):
             if not written.done():
@@ -86,6 +105,10 @@ class TransitionWriter:
                 return await sync_to_async(apply_all)(transitions)
             except (OperationalError, InterfaceError):
                 logger.warning("the database did not take a batch; trying again in %s s", pause)
-                await sync_to_async(connection.close_if_unusable_or_obsolete)()
+                await renew_connection()
                 await asyncio.sleep(pause)
         return await sync_to_async(apply_all)(transitions)
+
+
+def _get_urgency(transition: Transition) -> int:
+    return _URGENCY.get(type(transition), 0)

@@ -1,0 +1,115 @@
+"""What is written of a call under way: its job was named, the job ended, the answer came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Self
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from generations.choices import AttemptState
+from generations.engine.holding import is_ours
+from generations.engine.work import Work
+from generations.models import Attempt, Generation
+from mayagen.common.statements import update_each
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The provider named the job; from here on it is asked for, never submitted again."""
+
+    work: Work
+    provider_job_id: str
+
+    def apply(self) -> bool:
+        """Write it; return whether the attempt is still open."""
+        return self.apply_many([self])[0]
+
+    @classmethod
+    def apply_many(cls, submits: Sequence[Self]) -> list[bool]:
+        """Write them; return for each whether its attempt is still open."""
+        ids = [submitted.work.attempt_id for submitted in submits]
+        still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
+        open_ids = set(still_open.values_list("id", flat=True))
+        update_each(
+            Attempt,
+            {
+                submitted.work.attempt_id: {
+                    "state": AttemptState.SUBMITTED,
+                    "provider_job_id": submitted.provider_job_id[:200],
+                }
+                for submitted in submits
+                if submitted.work.attempt_id in open_ids
+            },
+        )
+        return [submitted.work.attempt_id in open_ids for submitted in submits]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The provider's job has ended: the model's place is free, although the result is not fetched yet."""
+
+    work: Work
+
+    def apply(self) -> bool:
+        """Write it; return whether the attempt is still open."""
+        return self.apply_many([self])[0]
+
+    @classmethod
+    def apply_many(cls, ends: Sequence[Self]) -> list[bool]:
+        """Write them; return for each whether its attempt is still open."""
+        ids = [ended.work.attempt_id for ended in ends]
+        still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
+        open_ids = set(still_open.values_list("id", flat=True))
+        Attempt.objects.filter(id__in=open_ids).update(job_ended_at=Now())
+        return [ended.work.attempt_id in open_ids for ended in ends]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call brought a result: the model's place is free, although the images are not stored yet."""
+
+    work: Work
+    duration_ms: int
+    cost_usd: Decimal | None
+    provider_request_id: str
+    provider_metadata: Mapping[str, Any]
+
+    def apply(self) -> bool:
+        """Write it; return whether the attempt is this worker's."""
+        return self.apply_many([self])[0]
+
+    @classmethod
+    def apply_many(cls, answers: Sequence[Self]) -> list[bool]:
+        """Write them; return for each whether its attempt is this worker's.
+
+        One that was written before, by a commit whose answer was lost, is written again.
+        """
+        ids = [answer.work.attempt_id for answer in answers]
+        is_open = Q(answered_at__isnull=True) | Q(state=AttemptState.SUCCEEDED)
+        attempts = Attempt.objects.filter(is_open, id__in=ids).order_by("id").select_for_update()
+        locked = dict(attempts.values_list("generation_id", "id"))
+        # Asked only now: a statement that waits for a lock sees other tables as they were before it waited,
+        # and whoever had the attempts locked may have given the generations to somebody else.
+        rows = Generation.objects.filter(id__in=locked).values_list("id", "status", "fence")
+        facts = {locked[row_id]: (status, fence) for row_id, status, fence in rows}
+        won = [is_ours(answer.work, *facts.get(answer.work.attempt_id, ("", 0))) for answer in answers]
+        open_ids = {answer.work.attempt_id for answer, is_open in zip(answers, won, strict=True) if is_open}
+        Attempt.objects.filter(id__in=open_ids).update(state=AttemptState.SUCCEEDED, answered_at=Now())
+        update_each(
+            Attempt,
+            {
+                answer.work.attempt_id: {
+                    "duration_ms": answer.duration_ms,
+                    "cost_usd": answer.cost_usd,
+                    "provider_request_id": answer.provider_request_id[:200],
+                    "provider_metadata": dict(answer.provider_metadata),
+                }
+                for answer, is_open in zip(answers, won, strict=True)
+                if is_open
+            },
+        )
+        return won

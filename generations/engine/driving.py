@@ -1,0 +1,368 @@
+"""Drive one claimed generation from its call to its stored images; one driver for all that a drain holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final, cast
+
+import aiohttp
+from django.db import DatabaseError
+
+from generations.engine.answering import Answered, Ended, Submitted
+from generations.engine.backoff import get_delay_seconds
+from generations.engine.calling import (
+    Departure,
+    JobCancelledError,
+    call_provider,
+    guard_departures,
+    open_provider,
+    open_session,
+    to_failure,
+)
+from generations.engine.capabilities import expects_webhooks
+from generations.engine.clock import read_clock
+from generations.engine.flights import DrainTally, Flight
+from generations.engine.holding import LEASE, Confirmed, LeaseLostError, LeftOpen, Postponed
+from generations.engine.polling import JobLeftError, JobPoller
+from generations.engine.reporting import HealthReporter
+from generations.engine.storing import ImageWorkshop, StoredOutput, StoringError
+from generations.engine.transitions import Completed, Dropped, Failed, Failure, Prepared
+from generations.engine.webhooks import PATIENCE, make_webhook_url
+from generations.engine.work import ModelSpec, Work
+from generations.engine.writer import TransitionWriter
+from generations.image_files import discard, discard_files
+from generations.media.errors import MediaError
+from generations.models import OutputImage
+from generations.providers.base import (
+    ERROR_FACTS,
+    ErrorCode,
+    JobProvider,
+    Provider,
+    ProviderError,
+    ProviderResult,
+)
+
+logger = logging.getLogger(__name__)
+SURE_SECONDS: Final = 1.0
+"""A claim or look so recent needs no confirmation of its own: the lease it saw lasts a minute.
+
+A process that is frozen between that look and the request cannot miss it: the clock runs on while it stands
+still, and is read again when the request's first byte is about to be written (`calling.guard_departures`).
+"""
+GUARD_SECONDS: Final = LEASE.total_seconds() / 2
+CONCLUSIVE_CODES: Final = frozenset({ErrorCode.REFUSED, ErrorCode.INVALID_REQUEST, ErrorCode.BAD_OUTPUT})
+"""What an answer under a key says of every call under that key: anything else is of the moment."""
+LONGEST_PAUSE_SECONDS: Final = 300.0
+LOOK_SECONDS: Final = 1.0
+GIVE_UP_SECONDS: Final = 3600.0
+"""For so long after its timeout a job is asked for that has not ended; providers keep results for an hour."""
+
+
+class Driver:
+    """Calls providers, stores what they made, and writes what became of each generation."""
+
+    def __init__(
+        self,
+        *,
+        writer: TransitionWriter,
+        workshop: ImageWorkshop,
+        tally: DrainTally,
+        place_freed: Callable[[], None],
+    ) -> None:
+        self._writer = writer
+        self._workshop = workshop
+        self._tally = tally
+        self._place_freed = place_freed
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._pollers: dict[uuid.UUID, JobPoller] = {}
+        self._preparations: set[asyncio.Task[None]] = set()
+        self._cancellings: set[asyncio.Task[None]] = set()
+        self.health = HealthReporter()
+        self.flights: dict[uuid.UUID, Flight] = {}
+
+    def start(self, work: Work) -> None:
+        """Begin to drive a generation that has just been claimed."""
+        flight = Flight(work, seen_at=work.claimed_at, is_called_off=work.is_cancelled)
+        self.flights[work.generation_id] = flight
+        flight.task = asyncio.create_task(self._drive(flight))
+        flight.task.add_done_callback(lambda _: self.flights.pop(work.generation_id, None))
+        self._tally.n_claimed += 1
+
+    @property
+    def pollers(self) -> list[JobPoller]:
+        """Those who wait for jobs."""
+        return list(self._pollers.values())
+
+    async def finish(self, *, leaves_copies: Callable[[], bool]) -> None:
+        """Wait for all that was started.
+
+        Args:
+            leaves_copies: Whether the copies that are still to be made are left to the sweep of another
+                worker, asked again and again: there may be minutes of work for them.
+        """
+        tasks = [flight.task for flight in self.flights.values() if flight.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._preparations:
+            if leaves_copies():
+                for preparation in self._preparations:
+                    preparation.cancel()
+            await asyncio.wait(self._preparations, timeout=LOOK_SECONDS)
+        await asyncio.gather(*self._cancellings, return_exceptions=True)
+        await self.health.finish()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for session in self._sessions.values():
+            await session.close()
+
+    def call_off(self, flight: Flight) -> None:
+        """Do what can be done about the call of a generation that a person has cancelled.
+
+        A call that has not left, or costs nothing, is dropped; a job's provider is asked to stop it. What
+        has left and is paid for is waited for, and what it brings is kept.
+        """
+        if flight.is_called_off:
+            return
+        flight.is_called_off = True
+        if flight.poller is not None and flight.has_left:
+            task = asyncio.create_task(flight.poller.call_off(flight.work.attempt_id))
+            self._cancellings.add(task)
+            task.add_done_callback(self._cancellings.discard)
+        elif flight.task is not None and (not flight.has_left or flight.work.model.is_free):
+            flight.task.cancel()
+
+    async def _drive(self, flight: Flight) -> None:
+        work = flight.work
+        try:
+            await self._generate(flight)
+        except JobLeftError as left:
+            await self._leave_job(flight, left.delay_seconds)
+        except (asyncio.CancelledError, LeaseLostError, JobCancelledError):
+            self._tally.n_dropped += 1
+            await self._writer.write(Dropped(work))
+        except DatabaseError:
+            logger.exception("generation %s is left to its lease", work.generation_id)
+        finally:
+            flight.end_fetching()
+
+    async def _generate(self, flight: Flight) -> None:
+        work, began = flight.work, read_clock()
+        try:
+            try:
+                result = await self._call(flight)
+            except (JobLeftError, JobCancelledError, LeaseLostError, DatabaseError):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a call raises must end in a row
+                await self._fail(flight, error, began)
+                return
+            self.health.succeed(work)
+            answered = _to_answer(work, result, began)
+            if not await self._writer.write(answered):
+                raise LeaseLostError
+        finally:
+            self._free_place(flight)
+        await self._store(flight, result, answered)
+
+    def _free_place(self, flight: Flight) -> None:
+        flight.is_calling = False
+        self._place_freed()
+
+    async def _call(self, flight: Flight) -> ProviderResult:
+        work = flight.work
+        provider = self._open(work.model)
+        flight.capabilities = provider.capabilities
+        if provider.capabilities.job_ids:
+            flight.poller = self._get_poller(work.model, cast("JobProvider", provider))
+            flight.has_left = bool(work.provider_job_id)
+
+        async def confirm() -> bool:
+            asked_at = read_clock()
+            if not await self._writer.write(Confirmed(work)):
+                return False
+            flight.seen_at = asked_at
+            return True
+
+        async def note_job(job_id: str) -> None:
+            self.health.succeed(work)
+            await self._writer.write(Submitted(work, job_id))
+
+        async def note_end() -> None:
+            await self._writer.write(Ended(work))
+            self._free_place(flight)
+            await flight.begin_fetching()
+
+        def may_be_ours() -> bool:
+            flight.has_left = read_clock() - flight.seen_at < GUARD_SECONDS
+            return flight.has_left
+
+        departure = Departure(
+            is_sure=lambda: read_clock() - flight.seen_at < SURE_SECONDS,
+            may_be_ours=may_be_ours,
+            confirm=confirm,
+            note_job=note_job,
+            note_end=note_end,
+            is_called_off=lambda: flight.is_called_off,
+            webhook_url=make_webhook_url(work) if expects_webhooks(provider.capabilities) else "",
+        )
+        return await call_provider(provider, work, departure, flight.poller)
+
+    def _open(self, model: ModelSpec) -> Provider | JobProvider:
+        """One HTTP session for each address that a catalogue entry names itself."""
+        session = self._sessions.get(model.base_url)
+        if session is None:
+            session = self._sessions[model.base_url] = open_session(model)
+            guard_departures(session)
+        return open_provider(model, session)
+
+    def _get_poller(self, model: ModelSpec, provider: JobProvider) -> JobPoller:
+        poller = self._pollers.get(model.id)
+        if poller is None:
+            poller = self._pollers[model.id] = JobPoller(provider)
+        return poller
+
+    async def _leave_job(self, flight: Flight, delay_seconds: float) -> None:
+        work = flight.work
+        if work.attempt_age_seconds > work.model.timeout_seconds + GIVE_UP_SECONDS:
+            code = ErrorCode.OUTCOME_UNKNOWN
+            failure = Failure(code=code.value, sentence=ERROR_FACTS[code].sentence, is_unknown=True)
+            await self._end(work, failure, None, duration_ms=int(work.attempt_age_seconds * 1000))
+        elif await self._writer.write(Postponed(work, delay_seconds)):
+            self._tally.n_requeued += 1
+
+    async def _store(self, flight: Flight, result: ProviderResult, answered: Answered) -> None:
+        work = flight.work
+        try:
+            stored, warning = await self._workshop.store_outputs(result.outputs)
+            flight.end_fetching()
+        except StoringError as error:
+            if error.is_refusal and _can_be_had_again(flight):
+                logger.error("generation %s is left to its lease: %s", work.generation_id, error)  # noqa: TRY400
+                return
+            failure = Failure(code=error.code, sentence=error.sentence, provider_message=error.detail)
+            self._tally.n_failed += 1
+            failed = Failed(work, failure, answered.duration_ms, cost_usd=answered.cost_usd)
+            await self._writer.write(failed)
+            return
+        images = [
+            OutputImage(generation_id=work.generation_id, position=position, **output.files.as_fields())
+            for position, output in enumerate(stored)
+        ]
+        warnings = "\n".join(filter(None, (result.warning, warning)))
+        completed = Completed(work, images, answered.duration_ms, answered.cost_usd, warnings)
+        if not await self._writer.write(completed):
+            self._tally.n_dropped += 1
+            await asyncio.to_thread(discard, [output.files for output in stored])
+            return
+        self._tally.n_completed += 1
+        for image, output in zip(images, stored, strict=True):
+            task = asyncio.create_task(self._prepare(image.pk, output))
+            self._preparations.add(task)
+            task.add_done_callback(self._preparations.discard)
+
+    async def _prepare(self, output_image_id: uuid.UUID, output: StoredOutput) -> None:
+        """Make the copies of a stored output; what fails here is found again by the sweep."""
+        try:
+            copies = await self._workshop.make_copies(output)
+            del output
+            if not await self._writer.write(Prepared(output_image_id, copies)):
+                await asyncio.to_thread(discard_files, copies.list_names())
+        except (MediaError, OSError, DatabaseError):
+            logger.exception("the copies of output %s could not be made", output_image_id)
+
+    async def _fail(self, flight: Flight, error: Exception, began: float) -> None:
+        work, failure = flight.work, to_failure(error)
+        if not isinstance(error, ProviderError):
+            logger.error("the call for generation %s broke", work.generation_id, exc_info=error)
+        pause = await self.health.fail(work, failure, began=began)
+        was_refused = not failure.is_unknown
+        if _says_nothing_of_the_first(flight, failure):
+            sentence = ERROR_FACTS[ErrorCode.OUTCOME_UNKNOWN].sentence
+            failure = replace(
+                failure, code=ErrorCode.OUTCOME_UNKNOWN.value, sentence=sentence, is_unknown=True
+            )
+        retry_after = error.retry_after_seconds if isinstance(error, ProviderError) else None
+        delay = get_delay_seconds(
+            attempt_number=max(1, work.attempt_number - work.n_spared_attempts),
+            fraction=random.random(),  # noqa: S311 - jitter, not a secret
+            retry_after_seconds=retry_after,
+        )
+        wait = delay + (pause or 0.0)
+        if failure.is_unknown and await self._keep_open(flight, wait, was_refused=was_refused):
+            return
+        if failure.is_unknown:
+            is_repeatable = work.model.repeats_unknown
+        else:
+            is_repeatable = isinstance(error, ProviderError) and error.retryable
+        is_spared = pause is not None and is_repeatable
+        n_counted = work.attempt_number - work.n_spared_attempts
+        duration_ms = _to_ms(began)
+        if not is_repeatable or (not is_spared and n_counted >= work.model.max_attempts):
+            await self._end(work, failure, None, duration_ms=duration_ms)
+        elif is_spared:
+            await self._end(work, failure, wait, duration_ms=duration_ms, is_spared=True)
+        else:
+            await self._end(work, failure, delay, duration_ms=duration_ms)
+
+    async def _keep_open(self, flight: Flight, delay: float, *, was_refused: bool) -> bool:
+        """Keep the attempt open if what became of its call can still be found out; return whether it can."""
+        work = flight.work
+        if work.attempt_age_seconds > GIVE_UP_SECONDS:
+            return False
+        if flight.capabilities.idempotency_keys:
+            # The same key again, ever more rarely: the attempt itself is not counted anew. Sooner where an
+            # answer came, if only to ask for patience.
+            share = 8 if was_refused else 2
+            pause = min(LONGEST_PAUSE_SECONDS, work.attempt_age_seconds / share)
+            return await self._writer.write(Postponed(work, max(delay, pause)))
+        if expects_webhooks(flight.capabilities) and not work.provider_job_id:
+            patience = work.model.timeout_seconds + PATIENCE.total_seconds()
+            return await self._writer.write(LeftOpen(work, patience))
+        return False
+
+    async def _end(
+        self, work: Work, failure: Failure, delay: float | None, *, duration_ms: int, is_spared: bool = False
+    ) -> None:
+        failed = Failed(work, failure, duration_ms, delay_seconds=delay, is_spared=is_spared)
+        if await self._writer.write(failed):
+            self._tally.n_requeued += delay is not None
+            self._tally.n_failed += delay is None
+
+
+def _says_nothing_of_the_first(flight: Flight, failure: Failure) -> bool:
+    """Whether a call under the same key was refused, which leaves open what became of the one before it.
+
+    Made anew under another key, it would be paid for twice if that one was carried out.
+    """
+    is_keyed = flight.capabilities.idempotency_keys and not flight.capabilities.job_ids
+    return is_keyed and flight.work.is_repeated and failure.code not in CONCLUSIVE_CODES
+
+
+def _can_be_had_again(flight: Flight) -> bool:
+    """Whether the provider still gives the result of this attempt, for nothing."""
+    capabilities = flight.capabilities
+    is_kept = capabilities.job_ids or capabilities.idempotency_keys
+    return is_kept and flight.work.attempt_age_seconds < GIVE_UP_SECONDS
+
+
+def _to_answer(work: Work, result: ProviderResult, began: float) -> Answered:
+    cost, price = result.cost_usd, _get_price(work)
+    if cost is None and price is not None:
+        cost = price * len(result.outputs)
+    return Answered(work, _to_ms(began), cost, result.provider_request_id or "", dict(result.metadata))
+
+
+def _get_price(work: Work) -> Decimal | None:
+    """Return what one image costs: by what was held back for it at launch, whatever the price is now."""
+    if work.reserved_usd is None:
+        return work.model.price_usd
+    return round(work.reserved_usd / work.n_outputs, 6)
+
+
+def _to_ms(began: float) -> int:
+    return int((read_clock() - began) * 1000)
