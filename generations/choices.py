@@ -18,6 +18,29 @@ class Status(models.TextChoices):
 FINAL_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
+class ImportState(models.TextChoices):
+    """Where a file on its way to a dataset version stands; the last three are final."""
+
+    UPLOADED = "uploaded", "Waiting to be checked"
+    CHECKING = "checking", "Being checked"
+    CHECKED = "checked", "Checked"
+    IMPORTING = "importing", "Being imported"
+    COMPLETED = "completed", "Imported"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+FINAL_IMPORT_STATES = (ImportState.COMPLETED, ImportState.FAILED, ImportState.CANCELLED)
+WORKED_IMPORT_STATES = (ImportState.UPLOADED, ImportState.CHECKING, ImportState.IMPORTING)
+
+
+class RunKind(models.TextChoices):
+    """What a run is for; the outputs of tests are in no review queue that does not name their run."""
+
+    LAUNCHED = "launched", "Launched"
+    TEST = "test", "Test of a model"
+
+
 class Priority(models.IntegerChoices):
     """Which queued work is taken up first."""
 
@@ -44,6 +67,14 @@ class AttemptState(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class BreakerState(models.TextChoices):
+    """Whether a provider address is called."""
+
+    CLOSED = "closed", "Closed: calls are made"
+    OPEN = "open", "Open: work waits"
+    HALF_OPEN = "half_open", "Half open: one call tries it"
+
+
 class ImageRole(models.TextChoices):
     """What an input image is for."""
 
@@ -63,3 +94,10 @@ class ErrorCode(models.TextChoices):
     BAD_OUTPUT = "bad_output", "Unusable output"
     OUTCOME_UNKNOWN = "outcome_unknown", "Outcome unknown"
     CONFIGURATION = "configuration", "Model not set up"
+    CEILING_REACHED = "ceiling_reached", "Run's ceiling reached"
+
+
+# What the engine's own codes mean; the providers' codes bring their sentences with them.
+OWN_SENTENCES = {
+    ErrorCode.CEILING_REACHED: "The run had reached its ceiling before this was begun, so it was not sent."
+}

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from django.conf import settings
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
+from PIL import Image
 
-from generations.media.derivatives import make_derivatives
+from generations.media.containers import Content
+from generations.media.derivatives import Derivatives, hash_picture, make_derivatives
 from generations.media.naming import MediaFolder, make_storage_key
-from generations.media.validation import DecodedImage, MediaLimits, decode_image
+from generations.media.validation import CheckedImage, MediaLimits, decode_image, load_image
 from generations.models import StoredImage
 
 logger = logging.getLogger(__name__)
 
 
+class _Pieces(File):  # type: ignore[type-arg] # it has no parameter when it runs
+    """A file to be saved that lies in pieces; they are joined only for a storage that must read it."""
+
+    def __init__(self, pieces: Sequence[memoryview]) -> None:
+        self.name = None
+        self.size = sum(map(len, pieces))
+        self._pieces = pieces
+
+    @cached_property
+    def file(self) -> io.BytesIO:  # type: ignore[override]
+        """Return the whole."""
+        return io.BytesIO(b"".join(self._pieces))
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """Yield the pieces, whatever their size; they are written as they are."""
+        yield from self._pieces  # type: ignore[misc]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredCopies:
-    """The storage keys of an image's thumbnails and blind copy."""
+    """The storage keys of an image's thumbnails and blind copy, and the fingerprint of how it looks."""
 
     thumbnail: str
     small_thumbnail: str
     blind: str
+    perceptual_hash: int
 
     def list_names(self) -> list[str]:
         """Return the storage keys."""
@@ -74,7 +97,7 @@ def get_limits() -> MediaLimits:
     return MediaLimits(max_bytes=settings.MEDIA_MAX_UPLOAD_BYTES)
 
 
-def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
+def store_image(content: Content, *, folder: MediaFolder) -> StoredFiles:
     """Check, decode and store an image with its thumbnails and blind copy.
 
     What is stored of the file itself is freed of metadata and of trailing bytes. Everything is on disk when
@@ -85,9 +108,9 @@ def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
         OSError: The storage refused.
     """
     decoded = decode_image(content, get_limits())
-    stored = _store_file(decoded, folder=folder)
+    stored = store_file(decoded, folder=folder)
     try:
-        copies = _store_copies(decoded)
+        copies = save_copies(make_derivatives(decoded.image))
     except Exception:
         discard([stored])
         raise
@@ -96,14 +119,21 @@ def store_image(content: bytes, *, folder: MediaFolder) -> StoredFiles:
     )
 
 
-def store_file(content: bytes, *, folder: MediaFolder) -> StoredFiles:
-    """Check, decode and store an image alone; `store_copies` makes its thumbnails and blind copy later.
+def store_file(checked: CheckedImage, *, folder: MediaFolder) -> StoredFiles:
+    """Store a checked image alone; its thumbnails and blind copy are made later.
 
     Raises:
-        MediaError: The bytes are no image that can be taken.
         OSError: The storage refused.
     """
-    return _store_file(decode_image(content, get_limits()), folder=folder)
+    key = make_storage_key(folder, checked.mime_type)
+    return StoredFiles(
+        file=default_storage.save(key, _Pieces(checked.pieces)),
+        width_px=checked.width_px,
+        height_px=checked.height_px,
+        size_bytes=checked.size_bytes,
+        mime_type=checked.mime_type,
+        sha256=checked.sha256,
+    )
 
 
 def store_copies(name: str) -> StoredCopies:
@@ -113,25 +143,27 @@ def store_copies(name: str) -> StoredCopies:
         MediaError: The stored bytes are damaged.
         OSError: The storage refused.
     """
+    return save_copies(make_derivatives(load_stored(name)))
+
+
+def load_stored(name: str) -> Image.Image:
+    """Return the picture of a stored image, decoded.
+
+    Raises:
+        MediaError: The stored bytes are damaged.
+        OSError: The storage refused.
+    """
     with default_storage.open(name) as file:
         content = file.read()
-    return _store_copies(decode_image(content, get_limits()))
+    return load_image(content, get_limits())
 
 
-def _store_file(decoded: DecodedImage, *, folder: MediaFolder) -> StoredFiles:
-    key = make_storage_key(folder, decoded.mime_type)
-    return StoredFiles(
-        file=default_storage.save(key, ContentFile(decoded.content)),
-        width_px=decoded.width_px,
-        height_px=decoded.height_px,
-        size_bytes=decoded.size_bytes,
-        mime_type=decoded.mime_type,
-        sha256=decoded.sha256,
-    )
+def save_copies(derived: Derivatives) -> StoredCopies:
+    """Store the copies of an image.
 
-
-def _store_copies(decoded: DecodedImage) -> StoredCopies:
-    derived = make_derivatives(decoded)
+    Raises:
+        OSError: The storage refused; nothing stays then.
+    """
     copies: tuple[tuple[MediaFolder, str, bytes], ...] = (
         ("thumbnails", "image/webp", derived.thumbnail_webp),
         ("thumbnails", "image/webp", derived.small_thumbnail_webp),
@@ -144,7 +176,18 @@ def _store_copies(decoded: DecodedImage) -> StoredCopies:
     except Exception:
         discard_files(saved)
         raise
-    return StoredCopies(*saved)
+    thumbnail, small_thumbnail, blind = saved
+    return StoredCopies(thumbnail, small_thumbnail, blind, perceptual_hash=derived.perceptual_hash)
+
+
+def hash_copy(name: str) -> int:
+    """Return the fingerprint of how a stored image looks, from a copy of it.
+
+    Raises:
+        MediaError: The stored bytes are damaged.
+        OSError: The storage refused.
+    """
+    return hash_picture(load_stored(name))
 
 
 def discard(stored: Iterable[StoredFiles]) -> None:

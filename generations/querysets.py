@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -10,18 +11,29 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from accounts.permissions import can
-from generations.choices import FINAL_STATUSES, Status
+from generations.choices import (
+    FINAL_IMPORT_STATES,
+    FINAL_STATUSES,
+    WORKED_IMPORT_STATES,
+    BreakerState,
+    ErrorCode,
+    Status,
+)
 from mayagen.common.models import SoftDeleteQuerySet
 
 if TYPE_CHECKING:
     from generations.models import (
         Attempt,
         Dataset,
+        DatasetImport,
         DatasetItem,
         DatasetVersion,
         Generation,
         InputImage,
+        MonthlySpend,
         OutputImage,
+        ProviderHealth,
+        Quota,
         Run,
     )
 
@@ -48,6 +60,27 @@ class DatasetItemQuerySet(QuerySet["DatasetItem"]):
     def visible_to(self, actor: User) -> Self:
         """Keep what the actor may see."""
         return self if can(actor, "generations.view_datasetitem") else self.none()
+
+
+class DatasetImportQuerySet(QuerySet["DatasetImport"]):
+    """Files on their way to dataset versions."""
+
+    def visible_to(self, actor: User) -> Self:
+        """Keep what the actor may see."""
+        return self if can(actor, "generations.view_dataset") else self.none()
+
+    def open(self) -> Self:
+        """Keep those that are not in a final state."""
+        return self.exclude(state__in=FINAL_IMPORT_STATES)
+
+    def due(self, now: datetime | Now) -> Self:
+        """Keep those that wait for a worker: nobody holds a lease on them, or it has run out."""
+        is_free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lt=now)
+        return self.filter(is_free, state__in=WORKED_IMPORT_STATES)
+
+    def held(self, now: datetime | Now) -> Self:
+        """Keep those that somebody works on."""
+        return self.filter(lease_expires_at__gte=now, state__in=WORKED_IMPORT_STATES)
 
 
 class RunQuerySet(QuerySet["Run"]):
@@ -89,6 +122,23 @@ class GenerationQuerySet(QuerySet["Generation"]):
     def unfinished(self) -> Self:
         """Keep the generations that are not in a final status."""
         return self.exclude(status__in=FINAL_STATUSES)
+
+    def ended_early(self) -> Self:
+        """Keep what failed, and what the ceiling of its run stopped; what a retry replaced is left out."""
+        stopped = Q(status=Status.CANCELLED, error_code=ErrorCode.CEILING_REACHED)
+        return self.current().filter(Q(status=Status.FAILED) | stopped)
+
+    def at_risk(self) -> Self:
+        """Keep those whose call may have been charged, and nobody knows or has decided whether it was."""
+        return self.filter(
+            status=Status.FAILED, error_code=ErrorCode.OUTCOME_UNKNOWN, reserved_usd__isnull=False
+        )
+
+    def undecided(self) -> Self:
+        """Keep those of unknown outcome that nobody has accepted as lost or sent again."""
+        return self.current().filter(
+            status=Status.FAILED, error_code=ErrorCode.OUTCOME_UNKNOWN, accepted_as_lost_at__isnull=True
+        )
 
     def unrated(self) -> Self:
         """Keep the completed generations that nobody has rated."""
@@ -133,3 +183,50 @@ class OutputImageQuerySet(QuerySet["OutputImage"]):
     def unprepared(self) -> Self:
         """Keep the outputs whose copies are still to be made."""
         return self.filter(blind="")
+
+    def uncompared(self) -> Self:
+        """Keep the outputs whose copies exist, but which were not compared with the others of their run."""
+        return self.prepared().filter(is_near_duplicate__isnull=True)
+
+
+class ProviderHealthQuerySet(QuerySet["ProviderHealth"]):
+    """Provider addresses that were ever in trouble."""
+
+    def visible_to(self, actor: User) -> Self:
+        """Keep what the actor may see."""
+        return self if can(actor, "generations.view_providerhealth") else self.none()
+
+    def blocked(self, now: datetime | Now) -> Self:
+        """Keep the addresses that nobody may call now, not even to try."""
+        return self.exclude(state=BreakerState.CLOSED).filter(blocked_until__gt=now)
+
+    def close(self) -> int:
+        """Close the breakers that are not closed and forget failures; return how many that concerned."""
+        in_trouble = self.exclude(state=BreakerState.CLOSED, n_failures=0)
+        return in_trouble.update(
+            state=BreakerState.CLOSED, n_failures=0, n_openings=0, opened_at=None, blocked_until=None
+        )
+
+
+class QuotaQuerySet(QuerySet["Quota"]):
+    """Quotas."""
+
+    def visible_to(self, actor: User) -> Self:
+        """Keep what the actor may see."""
+        return self if can(actor, "generations.view_quota") else self.none()
+
+    def of(self, user_id: uuid.UUID | None) -> Self:
+        """Keep the quotas that hold for a person: their own and the installation's."""
+        return self.filter(Q(user__isnull=True) | Q(user=user_id))
+
+
+class MonthlySpendQuerySet(QuerySet["MonthlySpend"]):
+    """The ledger's months."""
+
+    def visible_to(self, actor: User) -> Self:
+        """Keep what the actor may see."""
+        return self if can(actor, "generations.view_quota") else self.none()
+
+    def of(self, user_id: uuid.UUID | None) -> Self:
+        """Keep the months of a person and of the installation."""
+        return self.filter(Q(user__isnull=True) | Q(user=user_id))

@@ -27,7 +27,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from accounts.models import User
-from generations.choices import FINAL_STATUSES, ErrorCode, Source, Status
+from generations.choices import FINAL_STATUSES, OWN_SENTENCES, ErrorCode, Source, Status
 from generations.models import (
     DatasetItem,
     DatasetItemImage,
@@ -43,17 +43,26 @@ from generations.providers.base import ErrorCode as ProviderErrorCode
 from generations.querysets import DatasetQuerySet, GenerationQuerySet
 
 THROUGHPUT_WINDOW: Final = timedelta(minutes=2)
+N_MESSAGES_READ: Final = 200
+N_MESSAGES_SHOWN: Final = 3
 _MONEY: Final = DecimalField(max_digits=16, decimal_places=6)
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failed generations of a run that share a code."""
+    """Generations of a run that ended without an image for the same reason.
+
+    Args:
+        status: `failed`, or `cancelled` for those that the run's ceiling stopped.
+        messages: The commonest words of the provider; for those alone who may see them.
+    """
 
     code: str
     label: str
     sentence: str
     count: int
+    messages: Sequence[str] = ()
+    status: str = Status.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,8 @@ class RunProgress:
         ends_at: When it will be done at that rate; None when nothing says so.
         cost_usd: What it has cost so far, replaced generations included.
         expected_usd: What all of its generations cost by the models' prices.
+        reserved_usd: What quotas hold back for it, the money at risk included.
+        at_risk_usd: What may have been paid for calls whose outcome nobody knows.
     """
 
     counts: Mapping[str, int]
@@ -73,6 +84,8 @@ class RunProgress:
     ends_at: datetime | None
     cost_usd: Decimal
     expected_usd: Decimal
+    reserved_usd: Decimal
+    at_risk_usd: Decimal
     failures: Sequence[FailureGroup]
 
     @property
@@ -111,7 +124,7 @@ def get_run_state(counts: Mapping[str, int]) -> str:
 
 
 def get_run_progress(*, run_id: uuid.UUID, now: datetime) -> RunProgress:
-    """Return where a run stands; two queries, however large it is."""
+    """Return where a run stands; one query, and two more if anything failed or was cancelled."""
     current = Q(is_superseded=False)
     recent = now - THROUGHPUT_WINDOW
     expected = Case(
@@ -123,6 +136,8 @@ def get_run_progress(*, run_id: uuid.UUID, now: datetime) -> RunProgress:
         **{status: Count("pk", filter=current & Q(status=status)) for status in Status.values},
         cost=Sum("cost_usd"),
         expected=Sum(expected, filter=current, output_field=_MONEY),
+        reserved=Sum("reserved_usd"),
+        at_risk=Sum("reserved_usd", filter=Q(status=Status.FAILED, error_code=ErrorCode.OUTCOME_UNKNOWN)),
         n_recent=Count("pk", filter=Q(finished_at__gt=recent) & ~Q(status=Status.CANCELLED)),
         first_started_at=Min("started_at"),
         last_finished_at=Max("finished_at"),
@@ -136,7 +151,9 @@ def get_run_progress(*, run_id: uuid.UUID, now: datetime) -> RunProgress:
         ends_at=now + timedelta(minutes=n_open / per_minute) if per_minute else None,
         cost_usd=facts["cost"] or Decimal(0),
         expected_usd=facts["expected"] or Decimal(0),
-        failures=list_failures(run_id=run_id) if counts[Status.FAILED] else [],
+        reserved_usd=facts["reserved"] or Decimal(0),
+        at_risk_usd=facts["at_risk"] or Decimal(0),
+        failures=list_failures(run_id=run_id) if counts[Status.FAILED] or counts[Status.CANCELLED] else [],
     )
 
 
@@ -149,15 +166,56 @@ def _get_rate(facts: Mapping[str, Any], *, now: datetime) -> float | None:
 
 
 def list_failures(*, run_id: uuid.UUID) -> list[FailureGroup]:
-    """Return the run's failed generations by code, the most frequent first."""
-    rows = (
-        Generation.objects.current()
-        .filter(run=run_id, status=Status.FAILED)
-        .values_list("error_code")
-        .annotate(count=Count("pk"))
-        .order_by("-count", "error_code")
+    """Return what failed or met the run's ceiling by code, the most frequent first; two queries."""
+    ended = Generation.objects.filter(run=run_id).ended_early()
+    facts = ended.values_list("status", "error_code", "run__ceiling_usd").annotate(count=Count("pk"))
+    messages: dict[str, list[str]] = {}
+    said = ended.exclude(provider_message="").values_list("error_code", "provider_message")
+    for code, message, _ in said.annotate(count=Count("pk")).order_by("-count")[:N_MESSAGES_READ]:
+        if len(messages.setdefault(code, [])) < N_MESSAGES_SHOWN:
+            messages[code].append(message)
+    return [
+        FailureGroup(
+            code=code,
+            label=get_error_label(code),
+            sentence=(
+                _say_what_stopped(ceiling) if code == ErrorCode.CEILING_REACHED else get_error_sentence(code)
+            ),
+            count=count,
+            messages=messages.get(code, ()),
+            status=status,
+        )
+        for status, code, ceiling, count in facts.order_by("-count", "error_code")
+    ]
+
+
+def _say_what_stopped(ceiling: Decimal | None) -> str:
+    amount = "" if ceiling is None else f" of ${ceiling:,.2f}"
+    return (
+        f"The run reached its ceiling{amount} before these were begun: they were not sent and cost nothing."
+        " To have them made, launch another run with a higher ceiling."
     )
-    return [FailureGroup(code, get_error_label(code), get_error_sentence(code), n) for code, n in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOutcomes:
+    """The calls of a run of which nobody knows whether they were carried out, and nobody has decided.
+
+    Args:
+        at_risk_usd: What they may have cost.
+    """
+
+    count: int
+    at_risk_usd: Decimal
+    sentence: str = ERROR_FACTS[ProviderErrorCode.OUTCOME_UNKNOWN].sentence
+
+
+def list_unknown_outcomes(run: Run) -> UnknownOutcomes:
+    """Return the run's calls of unknown outcome as one group; one query."""
+    facts = (
+        Generation.objects.filter(run=run).undecided().aggregate(n=Count("pk"), at_risk=Sum("reserved_usd"))
+    )
+    return UnknownOutcomes(count=facts["n"], at_risk_usd=facts["at_risk"] or Decimal(0))
 
 
 def get_error_label(code: str) -> str:
@@ -167,8 +225,9 @@ def get_error_label(code: str) -> str:
 
 def get_error_sentence(code: str) -> str:
     """Return the sentence that says what an error code means; empty for none."""
-    known = code in ProviderErrorCode._value2member_map_
-    return ERROR_FACTS[ProviderErrorCode(code)].sentence if known else ""
+    if code in ProviderErrorCode._value2member_map_:
+        return ERROR_FACTS[ProviderErrorCode(code)].sentence
+    return OWN_SENTENCES.get(ErrorCode(code), "") if code in ErrorCode.values else ""
 
 
 def is_retryable(generation: Generation) -> bool:

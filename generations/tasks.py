@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
+from generations.engine.adopting import list_forsaken
 from generations.engine.drain import drain as drain_due
 from generations.engine.preparing import prepare_forgotten
 from generations.engine.recovering import close_cancelled_attempts, recover_abandoned
 from generations.models import Generation
-from generations.waking import wake_engine
+from generations.services.importing.work import is_import_forgotten, work_on_imports
+from generations.services.near_duplicates import compare_outputs, hash_outputs
+from generations.waking import wake_engine, wake_importer
 
 
 def drain() -> None:
     """Generate everything that is due; ask for another drain when more is."""
     if drain_due().has_more:
         wake_engine()
+    compare_outputs()
+
+
+def import_datasets() -> None:
+    """Work on uploaded datasets for a while; ask for another turn when more waits."""
+    if work_on_imports():
+        wake_importer()
 
 
 def sweep() -> None:
-    """Find what no wake-up told of: lapsed leases, due rows, attempts of cancelled work, copies."""
+    """Find what no wake-up told of: lapsed leases, due rows, attempts of cancelled work, copies, imports."""
     recover_abandoned()
     close_cancelled_attempts()
     prepare_forgotten()
-    if Generation.objects.due(Now()).exists():
+    if Generation.objects.due(Now()).exists() or list_forsaken().exists():
         wake_engine()
+    if is_import_forgotten():
+        wake_importer()
+    hash_outputs()
+    compare_outputs()

@@ -9,6 +9,7 @@ from django_q.models import Schedule
 from django_q.tasks import async_task
 
 DRAIN_TASK: Final = "generations.tasks.drain"
+IMPORT_TASK: Final = "generations.tasks.import_datasets"
 SWEEP_TASK: Final = "generations.tasks.sweep"
 
 
@@ -21,6 +22,11 @@ def wake_engine() -> None:
     transaction.on_commit(_send)
 
 
+def wake_importer() -> None:
+    """Ask, once the current transaction is committed, for somebody to work on uploaded datasets."""
+    transaction.on_commit(_send_import)
+
+
 def schedule_sweep() -> None:
     """Make the schedule that runs the sweep each minute, unless it is there."""
     Schedule.objects.get_or_create(
@@ -31,3 +37,7 @@ def schedule_sweep() -> None:
 
 def _send() -> None:
     async_task(DRAIN_TASK)
+
+
+def _send_import() -> None:
+    async_task(IMPORT_TASK)

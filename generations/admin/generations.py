@@ -48,6 +48,7 @@ class GenerationAdmin(ProductModelAdmin):
     list_display_links = ("picture", "case")
     list_filter = (
         "status",
+        "error_code",
         shared.RatingFilter,
         ("created_at", shared.CreatedFilter),
         ("prompt_version", AutocompleteSelectFilter),

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from accounts.models import User
+from generations.analytics.quotas import Allowance, list_allowances
 from generations.forms import RunLaunchForm, read_inputs
 from generations.models import DatasetItem, DatasetVersion
 from generations.services.planning import prepare_version
@@ -43,6 +44,7 @@ class LaunchPlan:
     variables: Sequence[tuple[str, str]] = ()
     is_edit: bool = False
     problem: str = ""
+    allowances: Sequence[Allowance] = ()
     dataset: DatasetVersion | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,14 +88,14 @@ class LaunchPages:
             "form": form,
             "offered": offered,
             "chosen": set(source.getlist("prompt_versions")),
-            "plan": make_plan(source, versions, datasets),
+            "plan": make_plan(request, source, versions, datasets),
         }
         return TemplateResponse(request, "admin/generations/run/launch.html", context)
 
     def plan_view(self, request: HttpRequest) -> HttpResponse:
         """Return the part of the form that follows from the rest: variables, count, cost, problems."""
         self._check_right(request)
-        plan = make_plan(request.POST, _list_versions(request), _list_datasets(request))
+        plan = make_plan(request, request.POST, _list_versions(request), _list_datasets(request))
         return render(request, "admin/generations/run/_plan.html", {"plan": plan})
 
     def _check_right(self, request: HttpRequest) -> None:
@@ -102,9 +104,18 @@ class LaunchPages:
 
 
 def make_plan(
-    source: QueryDict, versions: QuerySet[PromptVersion], datasets: QuerySet[DatasetVersion]
+    request: HttpRequest,
+    source: QueryDict,
+    versions: QuerySet[PromptVersion],
+    datasets: QuerySet[DatasetVersion],
 ) -> LaunchPlan:
-    """Return what the form's values amount to; values that are none count as not given."""
+    """Return what the form's values amount to; values that are none count as not given.
+
+    Args:
+        request: Whose user is going to launch.
+        source: The values.
+        versions, datasets: What may be chosen.
+    """
     chosen = list(versions.filter(pk__in=_read_ids(source.getlist("prompt_versions"))))
     dataset_ids = _read_ids([source.get("dataset_version", "")])
     dataset = datasets.filter(pk__in=dataset_ids).first() if dataset_ids else None
@@ -112,16 +123,19 @@ def make_plan(
     names = dict.fromkeys(name for version in chosen for name in list_version_variables(version))
     n_cases = cast("Any", dataset).n_items if dataset else 1
     n_outputs = sum(version.n_outputs for version in chosen)
-    cost = sum((_get_price(version) for version in chosen), start=Decimal(0))
+    cost = sum((_get_price(version) for version in chosen), start=Decimal(0)) * n_cases * repeats
+    n_paid = sum(not version.image_model.is_free for version in chosen) * n_cases * repeats
+    allowances = list_allowances(user_id=cast("User", request.user).pk, now=timezone.now())
     return LaunchPlan(
         n_versions=len(chosen),
         n_cases=n_cases,
         repeats=repeats,
         n_images=n_outputs * n_cases * repeats,
-        cost_usd=cost * n_cases * repeats,
+        cost_usd=cost,
         variables=[(name, source.get(VARIABLE_PREFIX + name, "")) for name in names],
         is_edit=any(version.image_model.kind != Kind.TEXT_TO_IMAGE for version in chosen),
-        problem=_find_problem(chosen, dataset, repeats),
+        problem=_find_problem(chosen, dataset, repeats) or _find_shortage(allowances, n_paid, cost),
+        allowances=allowances,
         dataset=dataset,
     )
 
@@ -147,6 +161,14 @@ def _find_problem(chosen: Sequence[PromptVersion], dataset: DatasetVersion | Non
     return ""
 
 
+def _find_shortage(allowances: Sequence[Allowance], n_paid: int, cost: Decimal) -> str:
+    for allowance in allowances:
+        if n_paid and not allowance.allows(n_generations=n_paid, cost_usd=cost):
+            whose = "The installation's" if allowance.user is None else "Your"
+            return f"{whose} quota leaves too little for this in this month."
+    return ""
+
+
 def _get_price(version: PromptVersion) -> Decimal:
     model = version.image_model
     return Decimal(0) if model.is_free else (model.price_usd or Decimal(0)) * version.n_outputs
@@ -155,7 +177,7 @@ def _get_price(version: PromptVersion) -> Decimal:
 def _launch(request: HttpRequest, form: RunLaunchForm) -> Any:
     values = {
         name: form.cleaned_data[name]
-        for name in ("name", "dataset_version", "repeats", "base_seed", "priority", "note")
+        for name in ("name", "dataset_version", "repeats", "base_seed", "priority", "ceiling_usd", "note")
     }
     if values["dataset_version"] is None:
         names = {

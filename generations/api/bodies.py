@@ -11,6 +11,7 @@ from rest_framework import serializers
 from generations.choices import ImageRole, Priority, Source
 from generations.models import DatasetItem, DatasetVersion
 from generations.services.dataset_rows import FORMATS
+from generations.services.unknown_outcomes import Decision
 from mayagen.common.api import (
     StrictDecimalField,
     StrictIntegerField,
@@ -143,8 +144,22 @@ class NewRunSerializer(StrictSerializer):
     base_seed = StrictIntegerField(required=False)
     priority = serializers.ChoiceField(choices=Priority.choices, required=False)
     note = serializers.CharField(required=False, allow_blank=True)
+    ceiling_usd = StrictDecimalField(
+        max_digits=12,
+        decimal_places=2,
+        required=False,
+        allow_null=True,
+        help_text="What all of it may cost; what would go beyond is cancelled when its turn comes.",
+    )
     inputs = serializers.ListField(child=serializers.FileField(allow_empty_file=True), required=False)
     mask = serializers.FileField(required=False, allow_empty_file=True)
+
+
+class ModelTestSerializer(StrictSerializer):
+    """What a model is asked to draw in a test."""
+
+    text = serializers.CharField(required=False, max_length=4_000, help_text="A picture of ours if left out.")
+    parameters = serializers.DictField(required=False, help_text="Completed by the model's defaults.")
 
 
 class RetrySerializer(StrictSerializer):
@@ -157,6 +172,18 @@ class RetriedSerializer(serializers.Serializer):
     """How much was retried."""
 
     n_retried = serializers.IntegerField()
+
+
+class DecisionSerializer(StrictSerializer):
+    """What to do about calls of unknown outcome."""
+
+    decision = serializers.ChoiceField(choices=[(each.value, each.value) for each in Decision])
+
+
+class DecidedSerializer(serializers.Serializer):
+    """About how many calls was decided."""
+
+    n_decided = serializers.IntegerField()
 
 
 class CancelledSerializer(serializers.Serializer):

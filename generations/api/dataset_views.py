@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from django.db.models import Count, Prefetch, QuerySet
+from django.conf import settings
+from django.db.models import CharField, Count, Prefetch, QuerySet, Value
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -13,19 +14,31 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.idempotency import IDEMPOTENCY_KEY, answer_once
 from generations import selectors
 from generations.api import bodies, filters, serializers
+from generations.api.import_bodies import (
+    DatasetImportSerializer,
+    DatasetImportUploadSerializer,
+    to_mapping,
+)
 from generations.api.uploads import UploadViewMixin, is_multipart, read_files
 from generations.models import Dataset, DatasetItem, DatasetItemImage, DatasetVersion
+from generations.run_grid import HasTag
 from generations.services import datasets as services
-from generations.services.dataset_rows import MAX_FILE_BYTES, ColumnMapping, ItemRow
+from generations.services.dataset_imports import MAX_FORM_BYTES, upload_dataset_import
+from generations.services.dataset_rows import MAX_FILE_BYTES, ItemRow
 from mayagen.common.api import InvalidParameterError
 from mayagen.common.errors import NotFoundError
 from prompts.api.views import ReadableViewSet
 
+# What a form holds besides its images.
+FORM_OVERHEAD_BYTES = 1024 * 1024
 VERSION = OpenApiParameter(
     "version", OpenApiTypes.INT, description="Number of the dataset's version; the newest if left out."
 )
+
+TAG = OpenApiParameter("tag", OpenApiTypes.STR, description="Only items with this tag.")
 
 
 class DatasetViewSet(UploadViewMixin, ReadableViewSet):
@@ -37,13 +50,19 @@ class DatasetViewSet(UploadViewMixin, ReadableViewSet):
     ordering_fields = ("created_at", "name")
     view_permission = "generations.view_dataset"
     max_json_bytes = MAX_FILE_BYTES
-    upload_actions: ClassVar = {"create": True, "import_rows": False, "set_item_images": False}
+    upload_actions: ClassVar = {
+        "create": True,
+        "import_rows": False,
+        "start_import": False,
+        "set_item_images": False,
+    }
     rights: ClassVar = {
         "create": "generations.add_dataset",
         "partial_update": "generations.change_dataset",
         "destroy": "generations.delete_dataset",
         "restore": "generations.delete_dataset",
         "import_rows": "generations.change_dataset",
+        "start_import": "generations.change_dataset",
         "add_items": "generations.change_dataset",
         "set_item_images": "generations.change_dataset",
     }
@@ -51,7 +70,14 @@ class DatasetViewSet(UploadViewMixin, ReadableViewSet):
     @property
     def query_parameters(self) -> tuple[str, ...]:
         """The parameters that this action knows beside filters and pages."""
-        return ("version", "cursor", "page_size", "ordering") if self.action == "items" else ()
+        return ("version", "tag", "cursor", "page_size", "ordering") if self.action == "items" else ()
+
+    @property
+    def max_multipart_bytes(self) -> int:
+        """How much a form with files may hold."""
+        if self.action == "start_import":
+            return MAX_FORM_BYTES
+        return int(settings.MEDIA_MAX_UPLOAD_BYTES) + FORM_OVERHEAD_BYTES
 
     def get_queryset(self) -> QuerySet[Dataset]:
         """Return the datasets that the caller may see."""
@@ -108,6 +134,36 @@ class DatasetViewSet(UploadViewMixin, ReadableViewSet):
         version = services.import_dataset(actor=self.actor, dataset=dataset, **_read_import(values))
         return self._answer_version(version)
 
+    @extend_schema(
+        request={"multipart/form-data": DatasetImportUploadSerializer},
+        responses={201: DatasetImportSerializer},
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    @action(detail=True, methods=["post"], url_path="imports", url_name="imports")
+    def start_import(self, request: Request, pk: UUID) -> Response:
+        """Hand in a file that becomes a new version in the background: all of it, or nothing.
+
+        CSV, TSV or JSON Lines, or a ZIP file of one such table and the images that its rows name.
+        """
+        dataset = self.get_object()
+        values = self.read_body(request, serializer=DatasetImportUploadSerializer)
+
+        def upload() -> tuple[int, Any]:
+            dataset_import = upload_dataset_import(
+                actor=self.actor,
+                dataset=dataset,
+                file=values["file"],
+                file_name=values["file"].name or "",
+                file_format=values.get("format", ""),
+                mapping=to_mapping(values),
+                note=values.get("note", ""),
+                is_dry_run=values["dry_run"],
+            )
+            shown = DatasetImportSerializer(dataset_import, context=self.get_serializer_context())
+            return status.HTTP_201_CREATED, shown.data
+
+        return answer_once(request, upload)
+
     @extend_schema(responses=serializers.DatasetVersionSerializer(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def versions(self, request: Request, pk: UUID) -> Response:
@@ -117,12 +173,15 @@ class DatasetViewSet(UploadViewMixin, ReadableViewSet):
         return Response(found.data)
 
     @extend_schema(
-        responses=serializers.DatasetItemSerializer(many=True), parameters=[VERSION], filters=False
+        responses=serializers.DatasetItemSerializer(many=True), parameters=[VERSION, TAG], filters=False
     )
     @action(detail=True, methods=["get"])
     def items(self, request: Request, pk: UUID) -> Response:
-        """List the items of a dataset's version."""
+        """List the items of a dataset's version, or those with a tag."""
         items = DatasetItem.objects.filter(dataset_version=self._get_version(self.get_object()))
+        tag = request.query_params.get("tag", "")
+        if tag:
+            items = items.filter(HasTag("tags", Value(tag, output_field=CharField())))
         images = Prefetch("images", DatasetItemImage.objects.order_by("position"))
         page = self.paginate_queryset(items.prefetch_related(images))
         shown = serializers.DatasetItemSerializer(page, many=True, context=self.get_serializer_context())
@@ -193,16 +252,10 @@ def _with_counts(versions: QuerySet[DatasetVersion]) -> QuerySet[DatasetVersion]
 def _read_import(values: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of an import from the body of one."""
     file = values["file"]
-    mapping = ColumnMapping(
-        key=values.get("key", ""),
-        brief=values.get("brief", ""),
-        variables={name: str(column) for name, column in values.get("variables", {}).items()},
-        tags=values.get("tags", []),
-    )
     return {
         "content": file.read(MAX_FILE_BYTES + 1),
         "file_name": file.name or "",
         "file_format": values.get("format", ""),
-        "mapping": mapping or None,
+        "mapping": to_mapping(values) or None,
         **{name: values[name] for name in ("name", "slug", "description", "note") if name in values},
     }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_filters.filters import CharFilter, ChoiceFilter
 
-from generations.choices import FINAL_STATUSES, ErrorCode, Source, Status
+from generations.choices import FINAL_STATUSES, BreakerState, ErrorCode, ImportState, RunKind, Source, Status
+from generations.models import OutputImage
 from mayagen.common.api import IdFilter, StrictBooleanFilter, StrictNumberFilter
 from prompts.api.filters import CreatedFilterSet, SoftDeleteFilterSet
 
@@ -18,11 +19,19 @@ class DatasetFilterSet(SoftDeleteFilterSet):
     slug = CharFilter()
 
 
+class DatasetImportFilterSet(CreatedFilterSet):
+    """Imports of a dataset, or in a state."""
+
+    dataset = IdFilter(field_name="dataset_id")
+    state = ChoiceFilter(choices=ImportState.choices)
+
+
 class RunFilterSet(CreatedFilterSet):
-    """Runs of a version or a dataset version, or those that are not finished."""
+    """Runs of a version, a dataset version or a kind, or those that are not finished."""
 
     prompt_version = IdFilter(field_name="prompt_versions", distinct=True)
     dataset_version = IdFilter(field_name="dataset_version_id")
+    kind = ChoiceFilter(choices=RunKind.choices)
     is_finished = StrictBooleanFilter(method="keep_finished", label="Nothing is queued or in process")
 
     def keep_finished(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:  # noqa: FBT001
@@ -30,6 +39,13 @@ class RunFilterSet(CreatedFilterSet):
         is_open = Q(generations__is_superseded=False) & ~Q(generations__status__in=FINAL_STATUSES)
         open_ids = queryset.model.objects.filter(is_open).values("pk")
         return queryset.exclude(pk__in=open_ids) if value else queryset.filter(pk__in=open_ids)
+
+
+class ProviderHealthFilterSet(CreatedFilterSet):
+    """Provider addresses by whether they are called."""
+
+    provider = CharFilter()
+    state = ChoiceFilter(choices=BreakerState.choices)
 
 
 class GenerationFilterSet(CreatedFilterSet):
@@ -49,6 +65,14 @@ class GenerationFilterSet(CreatedFilterSet):
     rating_max = StrictNumberFilter(field_name="result_rating", lookup_expr="lte")
     unrated = StrictBooleanFilter(method="keep_unrated", label="Completed and not rated by anybody")
     is_superseded = StrictBooleanFilter()
+    has_near_duplicate = StrictBooleanFilter(
+        method="keep_near_duplicates", label="An image looks nearly the same as another one of the run"
+    )
+
+    def keep_near_duplicates(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:  # noqa: FBT001
+        """Keep what has an output that is marked so, or what has none."""
+        marked = Exists(OutputImage.objects.filter(generation=OuterRef("pk"), is_near_duplicate=True))
+        return queryset.filter(marked if value else ~marked)
 
     def keep_unrated(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:  # noqa: FBT001
         """Keep what is completed and has no rating, or what has one."""

@@ -80,7 +80,7 @@ class GenerationViewSet(UploadViewMixin, ReadableViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> Response:
-        """Cancel the generation; what its provider still sends is dropped."""
+        """Cancel the generation; what its provider still sends is kept and marked."""
         return self.answer(cancel_generation(actor=self.actor, generation=self.get_object()).pk)
 
     @extend_schema(

@@ -19,6 +19,7 @@ from generations.models import (
     Generation,
     InputImage,
     OutputImage,
+    ProviderHealth,
     Run,
     StoredImage,
 )
@@ -132,9 +133,22 @@ class InputImageSerializer(_ImageSerializer):
 class OutputImageSerializer(_ImageSerializer):
     """An image that a generation made."""
 
+    perceptual_hash = serializers.SerializerMethodField()
+    is_near_duplicate = serializers.BooleanField(
+        read_only=True,
+        allow_null=True,
+        help_text="Looks nearly the same as `near_duplicate_of`, of the same run; null until compared.",
+    )
+    near_duplicate_of = serializers.UUIDField(source="near_duplicate_of_id", read_only=True, allow_null=True)
+
     class Meta:
         model = OutputImage
-        fields = (*_IMAGE_FIELDS, "rating")
+        fields = (*_IMAGE_FIELDS, "rating", "perceptual_hash", "is_near_duplicate", "near_duplicate_of")
+
+    @extend_schema_field({"type": ["string", "null"], "pattern": "^[0-9a-f]{16}$"})
+    def get_perceptual_hash(self, image: OutputImage) -> str | None:
+        """Return the 64 bits of the difference hash in hexadecimal; null until it is made."""
+        return None if image.perceptual_hash is None else f"{image.perceptual_hash % 2**64:016x}"
 
 
 class DatasetItemSerializer(serializers.ModelSerializer):
@@ -160,6 +174,7 @@ class RunSerializer(serializers.ModelSerializer):
         fields = (
             "id",
             "name",
+            "kind",
             "note",
             "state",
             "counts",
@@ -172,6 +187,7 @@ class RunSerializer(serializers.ModelSerializer):
             "repeats",
             "base_seed",
             "priority",
+            "ceiling_usd",
             "created_by",
             "created_at",
             "cancelled_at",
@@ -192,12 +208,51 @@ class RunSerializer(serializers.ModelSerializer):
 
 
 class FailureGroupSerializer(serializers.Serializer):
-    """Failed generations that share a code."""
+    """Generations that ended without an image for the same reason."""
 
     code = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment] # a name of Field's own, set back by its metaclass
     sentence = serializers.CharField()
     count = serializers.IntegerField()
+    status = serializers.ChoiceField(
+        choices=Status.choices, help_text="`failed`, or `cancelled` for what the run's ceiling stopped."
+    )
+
+
+class ProviderHealthSerializer(_WithPrivateFields, serializers.ModelSerializer):
+    """Whether a provider address is called; addresses that were never in trouble are not listed."""
+
+    private_fields = ("base_url",)
+
+    class Meta:
+        model = ProviderHealth
+        fields = (
+            "id",
+            "provider",
+            "base_url",
+            "state",
+            "n_failures",
+            "opened_at",
+            "blocked_until",
+            "last_failed_at",
+            "last_error_code",
+            "last_error_message",
+        )
+
+
+class UnknownOutcomesSerializer(serializers.Serializer):
+    """Calls of a run of which nobody knows whether they were carried out."""
+
+    count = serializers.IntegerField()
+    at_risk_usd = serializers.DecimalField(max_digits=16, decimal_places=6)
+    sentence = serializers.CharField()
+
+
+class FailureDetailSerializer(_WithPrivateFields, FailureGroupSerializer):
+    """Generations that ended for the same reason, with what the provider said most often."""
+
+    private_fields = ("messages",)
+    messages = serializers.ListField(child=serializers.CharField(), help_text="At most three; for admins.")
 
 
 class RunProgressSerializer(serializers.Serializer):
@@ -207,6 +262,12 @@ class RunProgressSerializer(serializers.Serializer):
     ends_at = serializers.DateTimeField(allow_null=True, help_text="Expected end at that rate.")
     cost_usd = serializers.DecimalField(max_digits=16, decimal_places=6)
     expected_usd = serializers.DecimalField(max_digits=16, decimal_places=6)
+    reserved_usd = serializers.DecimalField(
+        max_digits=16, decimal_places=6, help_text="Held back by quotas for what has not ended or is at risk."
+    )
+    at_risk_usd = serializers.DecimalField(
+        max_digits=16, decimal_places=6, help_text="Perhaps paid for calls whose outcome nobody knows."
+    )
     failures = FailureGroupSerializer(many=True)
 
 
@@ -217,6 +278,64 @@ class RunDetailSerializer(RunSerializer):
 
     class Meta(RunSerializer.Meta):
         fields = (*RunSerializer.Meta.fields, "progress")  # type: ignore[assignment]
+
+
+class RunStandingSerializer(RunProgressSerializer):
+    """How far a run is."""
+
+    state = serializers.ChoiceField(choices=Status.choices)
+    counts = serializers.DictField(child=serializers.IntegerField())
+    n_total = serializers.IntegerField()
+    n_finished = serializers.IntegerField()
+    is_finished = serializers.BooleanField()
+
+
+class GridOutputSerializer(_ImageSerializer):
+    """An image in a run's grid."""
+
+    near_duplicate_of = serializers.UUIDField(source="near_duplicate_of_id", read_only=True, allow_null=True)
+
+    class Meta:
+        model = OutputImage
+        fields = (
+            "id",
+            "position",
+            "width_px",
+            "height_px",
+            "rating",
+            "is_near_duplicate",
+            "near_duplicate_of",
+            "url",
+            "thumbnail_url",
+        )
+
+
+class GridGenerationSerializer(serializers.ModelSerializer):
+    """A generation in a run's grid."""
+
+    outputs = GridOutputSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Generation
+        fields = ("id", "repeat", "status", "error_code", "result_rating", "outputs")
+
+
+class GridCellSerializer(serializers.Serializer):
+    """What one version made of one case."""
+
+    prompt_version = serializers.UUIDField()
+    generations = GridGenerationSerializer(many=True)
+
+
+class GridRowSerializer(serializers.Serializer):
+    """One case with a cell for each version of the run."""
+
+    dataset_item = serializers.UUIDField(source="item_id", allow_null=True)
+    position = serializers.IntegerField()
+    case_key = serializers.CharField(source="key")
+    brief = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
+    cells = GridCellSerializer(many=True, source="named_cells")
 
 
 class GenerationSerializer(_WithPrivateFields, serializers.ModelSerializer):
@@ -264,6 +383,7 @@ class GenerationSerializer(_WithPrivateFields, serializers.ModelSerializer):
             "result_rating",
             "retry_of",
             "is_superseded",
+            "is_completed_after_cancel",
             "inputs",
             "outputs",
             "created_by",

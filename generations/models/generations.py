@@ -21,6 +21,14 @@ class Generation(UUIDModel):
     The row is the queue: the engine claims due rows with a lease and a fencing number, and every
     transition is a compare-and-set on status and fence. `completed`, `failed` and `cancelled` are final;
     a retry is a new row that supersedes this one.
+
+    `n_spared_attempts` were made while the provider could not be reached and count towards no limit. A
+    cancelled generation whose provider delivered all the same keeps its outputs and its cost, and says so
+    by `is_completed_after_cancel`. `accepted_as_lost_at` is when a person said not to send again a call of
+    unknown outcome.
+
+    `reserved_usd` is what quotas hold back for it, null when nothing is (its model is free, or it is
+    settled); `cost_usd` is what they count as spent. Both change together with the ledger, `MonthlySpend`.
     """
 
     run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="generations")
@@ -56,6 +64,7 @@ class Generation(UUIDModel):
     finished_at = models.DateTimeField(null=True, blank=True)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    reserved_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, editable=False)
     error_code = models.CharField(max_length=24, blank=True, choices=ErrorCode.choices)
     error_message = models.TextField(blank=True)
     provider_error_code = models.CharField(max_length=80, blank=True)
@@ -68,6 +77,9 @@ class Generation(UUIDModel):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="retried_by"
     )
     is_superseded = models.BooleanField(default=False)
+    n_spared_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    is_completed_after_cancel = models.BooleanField(default=False, db_default=False)
+    accepted_as_lost_at = models.DateTimeField(null=True, blank=True)
 
     objects = GenerationQuerySet.as_manager()
 
@@ -87,6 +99,14 @@ class Generation(UUIDModel):
             ),
             models.CheckConstraint(
                 condition=Q(source=Source.EXTERNAL) | Q(run__isnull=False), name="generation_engine_has_run"
+            ),
+            models.CheckConstraint(
+                condition=Q(reserved_usd__isnull=True) | Q(reserved_usd__gte=0),
+                name="generation_reserved_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.COMPLETED) | Q(reserved_usd__isnull=True),
+                name="generation_completed_is_settled",
             ),
             models.UniqueConstraint(
                 fields=["run", "prompt_version", "case_key", "repeat"],
@@ -142,8 +162,10 @@ class Attempt(UUIDModel):
     idempotency_key = models.CharField(max_length=64, unique=True)
     provider_job_id = models.CharField(max_length=200, blank=True)
     provider_request_id = models.CharField(max_length=200, blank=True)
+    webhook_at = models.DateTimeField(null=True, blank=True)
     provider_metadata = models.JSONField(default=dict, blank=True)
     started_at = models.DateTimeField(default=timezone.now)
+    job_ended_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -167,6 +189,7 @@ class Attempt(UUIDModel):
             models.Index(
                 fields=["image_model"], name="attempt_in_flight", condition=Q(answered_at__isnull=True)
             ),
+            models.Index(fields=["provider_job_id"], name="attempt_job", condition=~Q(provider_job_id="")),
         )
 
     def __str__(self) -> str:

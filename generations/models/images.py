@@ -67,11 +67,20 @@ class InputImage(StoredImage):
 
 
 class OutputImage(StoredImage):
-    """An image that a generation made; `rating` is the consensus of its raters, null until rated."""
+    """An image that a generation made; `rating` is the consensus of its raters, null until rated.
+
+    `perceptual_hash` is made with the copies. `is_near_duplicate` is null until the output has been compared
+    with the others of its run; of those that look nearly the same, all but one point to that one.
+    """
 
     generation = models.ForeignKey("generations.Generation", on_delete=models.PROTECT, related_name="outputs")
     position = models.PositiveSmallIntegerField(default=0)
     rating = models.DecimalField(max_digits=4, decimal_places=2, null=True, editable=False)
+    perceptual_hash = models.BigIntegerField(null=True, editable=False)
+    is_near_duplicate = models.BooleanField(null=True, editable=False)
+    near_duplicate_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, editable=False, db_index=False, related_name="+"
+    )
 
     objects = OutputImageQuerySet.as_manager()
 
@@ -84,6 +93,14 @@ class OutputImage(StoredImage):
             models.Index(fields=["-rating", "-id"], name="output_image_rating"),
             models.Index(fields=["generation", "rating"], name="output_image_rated"),
             models.Index(fields=["id"], name="output_image_unprepared", condition=Q(blind="")),
+            models.Index(
+                fields=["id"],
+                name="output_image_uncompared",
+                condition=Q(is_near_duplicate__isnull=True) & ~Q(blind=""),
+            ),
+            models.Index(
+                fields=["generation"], name="output_image_duplicate", condition=Q(is_near_duplicate=True)
+            ),
         )
 
     def __str__(self) -> str:

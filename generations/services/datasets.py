@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from django.db import IntegrityError, transaction
@@ -15,14 +16,10 @@ from accounts.models import User
 from accounts.permissions import require
 from generations.image_files import StoredFiles
 from generations.models import Dataset, DatasetItem, DatasetItemImage, DatasetVersion
-from generations.services.dataset_rows import (
-    ColumnMapping,
-    ItemRow,
-    collect_rows,
-    make_row,
-    read_rows,
-)
+from generations.services.dataset_files import read_rows
+from generations.services.dataset_rows import ColumnMapping, ItemRow, collect_rows, make_row
 from generations.services.images import MAX_FILES, InputFiles, UploadedInput, stored_while_written
+from generations.services.inserting import insert_many
 from mayagen.common.errors import ConflictError, DomainError, NotFoundError
 from prompts.services import SlugTakenError
 from prompts.services.checking import check_row, save_with_slug
@@ -30,7 +27,9 @@ from prompts.services.checking import check_row, save_with_slug
 MAX_NAME_LENGTH: Final = 255
 MAX_SLUG_LENGTH: Final = 80
 MAX_NOTE_LENGTH: Final = 500
-_BATCH: Final = 1_000
+# Large enough for the quick way of `insert_many`.
+BATCH: Final = 2_000
+ImageSource = Callable[[Sequence[ItemRow]], Mapping[str, Sequence[InputFiles]]]
 
 
 class DatasetInvalidError(DomainError):
@@ -74,7 +73,7 @@ def create_dataset(
         SlugTakenError: The given short name belongs to another dataset.
     """
     require(actor, "generations.add_dataset")
-    _check_texts(name=name, slug=slug, note=note)
+    check_texts(name=name, slug=slug, note=note)
     dataset = Dataset(name=name.strip(), slug=slug, description=description.strip(), created_by=actor)
     check_row(dataset, {"name", "description"})
     save_with_slug(dataset, source=name, noun="dataset")
@@ -82,7 +81,7 @@ def create_dataset(
         actor=actor, verb="create_dataset", target=dataset, after={"name": dataset.name, "slug": dataset.slug}
     )
     if rows:
-        _add_version(actor, dataset, rows, note=note)
+        write_version(actor=actor, dataset=dataset, rows=rows, note=note)
     return dataset
 
 
@@ -96,8 +95,8 @@ def create_dataset_version(
         DatasetAlreadyDeletedError: The dataset is deleted.
     """
     require(actor, "generations.change_dataset")
-    _check_texts(name=dataset.name, slug=dataset.slug, note=note)
-    return _add_version(actor, _lock(dataset), rows, note=note)
+    check_texts(name=dataset.name, slug=dataset.slug, note=note)
+    return write_version(actor=actor, dataset=lock_dataset(dataset), rows=rows, note=note)
 
 
 def import_dataset(
@@ -157,8 +156,8 @@ def change_dataset(
         DatasetAlreadyDeletedError: The dataset is deleted.
     """
     require(actor, "generations.change_dataset")
-    current = _lock(dataset)
-    _check_texts(name=name, slug=current.slug if slug is None else slug, note="")
+    current = lock_dataset(dataset)
+    check_texts(name=name, slug=current.slug if slug is None else slug, note="")
     before = {"name": current.name, "slug": current.slug, "description": current.description}
     current.name = name.strip()
     current.slug = current.slug if slug is None else slug
@@ -224,36 +223,83 @@ def set_item_images(
 def _replace_item_images(
     actor: User, dataset: Dataset, key: str, given: Sequence[InputFiles]
 ) -> DatasetVersion:
-    current = _lock(dataset)
+    current = lock_dataset(dataset)
     newest = current.versions.order_by("-number").first()
-    items = list(newest.items.order_by("position")) if newest else []
-    if key not in {item.key for item in items}:
+    if newest is None or not newest.items.filter(key=key).exists():
         raise NotFoundError(f"The newest version has no item “{key}”.")
-    rows = [ItemRow(item.key, item.brief, item.variables, item.tags) for item in items]
-    return _add_version(actor, current, rows, note=f"Input images of {key}.", images={key: given})
+    note = f"Input images of {key}."[:MAX_NOTE_LENGTH]
+    rows = read_items(newest)
+    return write_version(actor=actor, dataset=current, rows=rows, note=note, images=lambda _: {key: given})
 
 
-def _lock(dataset: Dataset) -> Dataset:
+def read_items(version: DatasetVersion) -> Iterator[ItemRow]:
+    """Yield a version's items as rows, a batch at a time."""
+    # By position, not by a cursor: the next version is written while this one is read.
+    n_read = 0
+    while items := list(version.items.filter(position__gte=n_read).order_by("position")[:BATCH]):
+        for item in items:
+            yield ItemRow(item.key, item.brief, item.variables, item.tags)
+        n_read = items[-1].position + 1
+
+
+def lock_dataset(dataset: Dataset) -> Dataset:
+    """Return the dataset as it is now, held until the end of the transaction.
+
+    Raises:
+        DatasetAlreadyDeletedError: It is deleted.
+    """
     current = Dataset.objects.select_for_update().get(pk=dataset.pk)
     if current.is_deleted:
         raise DatasetAlreadyDeletedError
     return current
 
 
-def _add_version(
+def write_version(
+    *,
     actor: User,
     dataset: Dataset,
-    rows: Sequence[ItemRow],
-    *,
+    rows: Iterable[ItemRow],
     note: str,
-    images: Mapping[str, Sequence[InputFiles]] | None = None,
+    images: ImageSource | None = None,
 ) -> DatasetVersion:
+    """Write the next version of a locked dataset, a batch of rows at a time; call it within a transaction.
+
+    Args:
+        actor: Whose right to it has been checked.
+        dataset: As `lock_dataset` or `create_dataset` gave it.
+        rows: With keys, each another; read once.
+        note: What the version is about.
+        images: The input images of a batch of rows by their keys. What it does not name keeps the images
+            that the item of this key had in the version before.
+    """
     newest = dataset.versions.order_by("-number").first()
-    kept = _list_images(newest)
-    kept.update(images or {})
     version = DatasetVersion.objects.create(
         dataset=dataset, number=newest.number + 1 if newest else 1, note=note, created_by=actor
     )
+    n_items = 0
+    for batch in _batch(rows):
+        found = list_images(newest, [row.key for row in batch])
+        found.update(images(batch) if images else {})
+        _write_items(version, batch, found, first_position=n_items)
+        n_items += len(batch)
+    after = {"number": version.number, "n_items": n_items, "note": note}
+    audit.record(actor=actor, verb="create_dataset_version", target=dataset, after=after)
+    return version
+
+
+def _batch(rows: Iterable[ItemRow]) -> Iterator[list[ItemRow]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _write_items(
+    version: DatasetVersion,
+    rows: Sequence[ItemRow],
+    images: Mapping[str, Sequence[InputFiles]],
+    *,
+    first_position: int,
+) -> None:
     items = [
         DatasetItem(
             dataset_version=version,
@@ -263,31 +309,34 @@ def _add_version(
             variables=dict(row.variables),
             tags=list(row.tags),
         )
-        for position, row in enumerate(rows)
+        for position, row in enumerate(rows, start=first_position)
     ]
-    DatasetItem.objects.bulk_create(items, batch_size=_BATCH)
+    insert_many(DatasetItem, items)
     DatasetItemImage.objects.bulk_create(
         [
             DatasetItemImage(item=item, position=position, role=file.role, **file.stored.as_fields())
             for item in items
-            for position, file in enumerate(kept.get(item.key, ())[:MAX_FILES])
+            for position, file in enumerate(images.get(item.key, ())[:MAX_FILES])
         ],
-        batch_size=_BATCH,
+        batch_size=BATCH,
     )
-    after = {"number": version.number, "n_items": len(items), "note": note}
-    audit.record(actor=actor, verb="create_dataset_version", target=dataset, after=after)
-    return version
 
 
-def _list_images(version: DatasetVersion | None) -> dict[str, Sequence[InputFiles]]:
+def list_images(version: DatasetVersion | None, keys: Sequence[str]) -> dict[str, Sequence[InputFiles]]:
+    """Return the input images of a version's items by their keys."""
     found: dict[str, list[InputFiles]] = {}
-    rows = DatasetItemImage.objects.filter(item__dataset_version=version).select_related("item")
-    for image in rows.order_by("item_id", "position") if version else ():
+    rows = DatasetItemImage.objects.filter(item__dataset_version=version, item__key__in=keys)
+    for image in rows.select_related("item").order_by("item_id", "position") if version else ():
         found.setdefault(image.item.key, []).append(InputFiles(StoredFiles.of(image), image.role))
     return dict(found)
 
 
-def _check_texts(*, name: str, slug: str, note: str) -> None:
+def check_texts(*, name: str, slug: str, note: str) -> None:
+    """Do nothing when a dataset may be called so, and a version noted so.
+
+    Raises:
+        DatasetInvalidError: The name is missing, or a text is too long or of the wrong form.
+    """
     fields: dict[str, list[str]] = {}
     if not name.strip() or len(name.strip()) > MAX_NAME_LENGTH:
         fields["name"] = [f"Give the dataset a name of at most {MAX_NAME_LENGTH} characters."]

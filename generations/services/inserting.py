@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar, cast
 
 from django.db import connection, models
 
+from mayagen.common.statements import write_insert
+
 BATCH: Final = 1_000
 RowT = TypeVar("RowT", bound=models.Model)
 
@@ -15,13 +17,21 @@ RowT = TypeVar("RowT", bound=models.Model)
 def insert_many(model: type[RowT], rows: Sequence[RowT]) -> None:
     """Insert unsaved rows of a model without file fields.
 
-    PostgreSQL takes them by COPY, which spares most of the time that INSERT takes here; what the database
-    itself checks is the same. Call it within a transaction.
+    PostgreSQL takes them by COPY, and SQLite by one statement that it repeats, which spares most of the time
+    that Django's own way takes; what the database itself checks is the same. Call it within a transaction.
     """
-    if connection.vendor != "postgresql" or len(rows) <= BATCH:
+    if len(rows) <= BATCH:
         cast("Any", model).objects.bulk_create(rows, batch_size=BATCH)
-        return
-    _copy(model, rows)
+    elif connection.vendor == "postgresql":
+        _copy(model, rows)
+    else:
+        _repeat(rows)
+
+
+def _repeat(rows: Sequence[models.Model]) -> None:
+    statements = [write_insert(row) for row in rows]
+    with connection.cursor() as cursor:
+        cursor.executemany(statements[0].text, [statement.parameters for statement in statements])
 
 
 def _copy(model: type[models.Model], rows: Sequence[models.Model]) -> None:

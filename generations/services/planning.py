@@ -66,19 +66,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class PreparedVersion:
-    """A version with all that is the same for each of its generations."""
+    """A version with all that is the same for each of its generations.
+
+    `reserved_usd` is what one of them is expected to cost, None with a free model.
+    """
 
     version: PromptVersion
     parameters: Mapping[str, Any]
     width_px: int
     height_px: int
     variables: frozenset[str]
-
-    @property
-    def price_usd(self) -> Decimal:
-        """What one generation of it is expected to cost."""
-        price = Decimal(0) if self.version.image_model.is_free else self.version.image_model.price_usd
-        return (price or Decimal(0)) * self.version.n_outputs
+    reserved_usd: Decimal | None
 
 
 def prepare_version(version: PromptVersion) -> PreparedVersion:
@@ -103,13 +101,21 @@ def prepare_version(version: PromptVersion) -> PreparedVersion:
             f"{version} asks for {version.n_outputs} images at once;"
             f" {model} makes {model.max_outputs} at most."
         )
-    if model.price_usd is None and not model.is_free:
-        raise PriceUnknownError(f"{model} has no price. Enter one, or mark the model as free.")
+    reserved_usd = _get_expected_usd(version)
     width_px, height_px = get_dimensions(version.aspect_ratio, version.resolution_px)
     with _about(f"{version}"):
         parameters = _complete_parameters(version)
         names = frozenset(name for template in get_templates(version) for name in list_variables(template))
-    return PreparedVersion(version, parameters, width_px, height_px, names)
+    return PreparedVersion(version, parameters, width_px, height_px, names, reserved_usd)
+
+
+def _get_expected_usd(version: PromptVersion) -> Decimal | None:
+    model = version.image_model
+    if model.is_free:
+        return None
+    if model.price_usd is None:
+        raise PriceUnknownError(f"{model} has no price. Enter one, or mark the model as free.")
+    return model.price_usd * version.n_outputs
 
 
 def get_templates(version: PromptVersion) -> tuple[str, str, str]:
@@ -288,5 +294,6 @@ def _make_generation(
         n_outputs=prepared.version.n_outputs,
         width_px=prepared.width_px,
         height_px=prepared.height_px,
+        reserved_usd=prepared.reserved_usd,
         **common,
     )

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from django.db import transaction
@@ -15,10 +16,11 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import User
 from accounts.permissions import require
-from generations.choices import Priority, Status
+from generations.choices import Priority, RunKind, Status
 from generations.models import DatasetVersion, Generation, InputImage, Run
 from generations.services.images import InputFiles, UploadedInput, make_inputs, stored_while_written
 from generations.services.inserting import insert_many
+from generations.services.ledger import Account, reserve, settle
 from generations.services.planning import (
     MAX_SEED,
     Case,
@@ -39,6 +41,7 @@ MAX_GENERATIONS: Final = 100_000
 MAX_REPEATS: Final = 100
 MAX_NAME_LENGTH: Final = 255
 MAX_BRIEF_LENGTH: Final = 2_000
+MAX_CEILING_USD: Final = 1_000_000
 _BATCH: Final = 1_000
 
 
@@ -104,6 +107,8 @@ def create_run(
     base_seed: int = 0,
     priority: int = Priority.NORMAL,
     note: str = "",
+    ceiling_usd: Decimal | None = None,
+    kind: str = RunKind.LAUNCHED,
 ) -> Run:
     """Launch versions × items × repeats, all queued, or nothing at all; the engine wakes on commit.
 
@@ -114,8 +119,10 @@ def create_run(
         brief: For a run without a dataset: what evaluators read; else the variables serve.
         input_files: Given to every generation, after the item's own images.
         base_seed: From it the seed of each item and repeat follows, the same for all versions.
+        ceiling_usd: What all of it may cost; what would go beyond is cancelled when its turn comes.
 
     Raises:
+        QuotaExceededError: A monthly quota leaves less than all of it is expected to cost.
         RunInvalidError: A value is missing or out of range.
         VersionDeletedError: A version or its prompt is deleted.
         VersionUnusableError: A version's model is not available.
@@ -130,6 +137,7 @@ def create_run(
     require(actor, "generations.add_run")
     run = Run(
         name=name.strip(),
+        kind=kind,
         note=note,
         dataset_version=dataset_version,
         variables=dict(variables or {}),
@@ -137,6 +145,7 @@ def create_run(
         repeats=repeats,
         base_seed=base_seed,
         priority=priority,
+        ceiling_usd=ceiling_usd,
         created_by=actor,
     )
     version_ids = [version.pk for version in prompt_versions]
@@ -191,12 +200,7 @@ def _check_run(run: Run, version_ids: Sequence[uuid.UUID]) -> None:
         fields["prompt_versions"] = ["Choose at least one prompt version."]
     elif len(set(version_ids)) < len(version_ids):
         fields["prompt_versions"] = ["A prompt version is named twice."]
-    if not 1 <= run.repeats <= MAX_REPEATS:
-        fields["repeats"] = [f"Repeats run from 1 to {MAX_REPEATS}."]
-    if not 0 <= run.base_seed <= MAX_SEED:
-        fields["base_seed"] = [f"The seed runs from 0 to {MAX_SEED}."]
-    if run.priority not in Priority.values:
-        fields["priority"] = ["The priority is -1, 0 or 1."]
+    fields |= _check_numbers(run)
     if len(run.brief) > MAX_BRIEF_LENGTH:
         fields["brief"] = [f"The brief has at most {MAX_BRIEF_LENGTH:,} characters."]
     if run.dataset_version_id and (run.variables or run.brief):
@@ -205,6 +209,23 @@ def _check_run(run: Run, version_ids: Sequence[uuid.UUID]) -> None:
     if fields:
         sentences = [sentence for part in fields.values() for sentence in part]
         raise RunInvalidError(" ".join(sentences), fields=fields)
+
+
+def _check_numbers(run: Run) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    if not 1 <= run.repeats <= MAX_REPEATS:
+        fields["repeats"] = [f"Repeats run from 1 to {MAX_REPEATS}."]
+    if not 0 <= run.base_seed <= MAX_SEED:
+        fields["base_seed"] = [f"The seed runs from 0 to {MAX_SEED}."]
+    if run.priority not in Priority.values:
+        fields["priority"] = ["The priority is -1, 0 or 1."]
+    if run.ceiling_usd is not None and not _is_ceiling(run.ceiling_usd):
+        fields["ceiling_usd"] = [f"The ceiling is from $0.01 to ${MAX_CEILING_USD:,}, in whole cents."]
+    return fields
+
+
+def _is_ceiling(amount: Decimal) -> bool:
+    return amount.is_finite() and 0 < amount <= MAX_CEILING_USD and amount == round(amount, 2)
 
 
 @transaction.atomic
@@ -220,6 +241,19 @@ def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: S
         inputs=given,
         repeats=run.repeats,
     )
+    # All is rendered before anything is written: values that no database could hold are refused here.
+    made = _make_rows(run, plan, now)
+    run.save(force_insert=True)
+    run.prompt_versions.set([prepared.version for prepared in plan.versions])
+    _save(made)
+    audit.record(actor=actor, verb="create_run", target=run, after=_describe(run, plan))
+    # Last, since everybody who launches or finishes anything waits for the ledger's rows.
+    prices = [made_one.reserved_usd for made_one, _ in made if made_one.reserved_usd is not None]
+    reserve(account=Account.of(actor.pk, now), prices=prices)
+    wake_engine()
+
+
+def _make_rows(run: Run, plan: RunPlan, now: datetime) -> list[tuple[Generation, Case]]:
     common = {
         "run_id": run.pk,
         "priority": run.priority,
@@ -227,27 +261,20 @@ def _write_run(actor: User, run: Run, version_ids: Sequence[uuid.UUID], given: S
         "created_at": now,
         "due_at": now,
     }
-    # All is rendered before anything is written: values that no database could hold are refused here.
-    made = list(
-        make_generations(
-            plan.versions, plan.cases, repeats=run.repeats, base_seed=run.base_seed, common=common
-        )
+    made = make_generations(
+        plan.versions, plan.cases, repeats=run.repeats, base_seed=run.base_seed, common=common
     )
-    run.save(force_insert=True)
-    run.prompt_versions.set([prepared.version for prepared in plan.versions])
-    _save(made)
-    audit.record(
-        actor=actor,
-        verb="create_run",
-        target=run,
-        after={
-            "prompt_versions": [str(version.version) for version in plan.versions],
-            "dataset_version": str(run.dataset_version or ""),
-            "repeats": run.repeats,
-            "n_generations": plan.n_generations,
-        },
-    )
-    wake_engine()
+    return list(made)
+
+
+def _describe(run: Run, plan: RunPlan) -> dict[str, Any]:
+    return {
+        "prompt_versions": [str(version.version) for version in plan.versions],
+        "dataset_version": str(run.dataset_version or ""),
+        "repeats": run.repeats,
+        "n_generations": plan.n_generations,
+        "ceiling_usd": None if run.ceiling_usd is None else str(run.ceiling_usd),
+    }
 
 
 def _save(made: Sequence[tuple[Generation, Case]]) -> None:
@@ -272,12 +299,13 @@ def cancel_run(*, actor: User, run: Run) -> int:
         raise RunFinishedError
     Run.objects.filter(pk=run.pk, cancelled_at__isnull=True).update(cancelled_at=now)
     audit.record(actor=actor, verb="cancel_run", target=run, after={"n_cancelled": n_cancelled})
+    settle(Generation.objects.filter(run=run, status=Status.CANCELLED))
     return n_cancelled
 
 
 @transaction.atomic
 def cancel_generation(*, actor: User, generation: Generation) -> Generation:
-    """Cancel the generation and return it as it is now; what a provider still sends is dropped.
+    """Cancel the generation and return it as it is now; what a provider still sends is kept and marked.
 
     Raises:
         GenerationFinishedError: It is completed, failed or cancelled.
@@ -288,12 +316,14 @@ def cancel_generation(*, actor: User, generation: Generation) -> Generation:
     audit.record(
         actor=actor, verb="cancel_generation", target=generation, after={"status": Status.CANCELLED.value}
     )
+    settle(Generation.objects.filter(pk=generation.pk))
     generation.refresh_from_db()
     return generation
 
 
 def _cancel(generations: QuerySet[Generation], now: datetime) -> int:
-    # One step more on the fence: a worker that still holds one of them is refused when it writes.
+    # One step more on the fence: a worker that still holds one of them can no longer complete it. It keeps
+    # its lease, and asks the provider to stop what is in flight.
     return generations.filter(status__in=(Status.QUEUED, Status.PROCESSING)).update(
-        status=Status.CANCELLED, finished_at=now, lease_expires_at=None, fence=F("fence") + 1
+        status=Status.CANCELLED, finished_at=now, fence=F("fence") + 1
     )

@@ -1,0 +1,33 @@
+"""Compare the ledger of quotas with a recount of the generations."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from generations.services.recounting import list_drift, repair
+
+
+class Command(BaseCommand):
+    """`manage.py check_quotas`."""
+
+    help = "Recount what is reserved and spent; fail and name each figure that differs, or repair them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--repair", action="store_true", help="Set what differs to the recount.")
+
+    def handle(self, *_args: object, **options: Any) -> None:
+        drifts = list_drift()
+        for drift in drifts:
+            whose = drift.account.user_id or "installation"
+            self.stdout.write(
+                f"{drift.account.month:%Y-%m} {whose} {drift.figure}:"
+                f" stored {drift.stored}, counted {drift.counted}"
+            )
+        if drifts and not options["repair"]:
+            raise CommandError(f"{len(drifts)} figures differ from a recount.")
+        for account in sorted({drift.account for drift in drifts}, key=lambda each: each.order):
+            repair(account)
+        self.stdout.write(f"{len(drifts)} figures repaired." if drifts else "The ledger equals a recount.")

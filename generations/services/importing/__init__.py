@@ -1,0 +1,1 @@
+"""What happens to a file between its upload and the dataset version that it becomes."""
