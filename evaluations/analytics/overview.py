@@ -13,12 +13,12 @@ from django.db.models.expressions import RawSQL
 
 from accounts.models import User
 from accounts.permissions import can
-from evaluations.models import Criterion, Rating, ReviewQueue
+from evaluations.models import Criterion, Rating, RatingTally, ReviewQueue
 from evaluations.selectors import get_pseudonym
 from generations.choices import Status
 from generations.models import Generation, OutputImage, Run
 from generations.selectors import attach_counts, get_error_label, get_error_sentence
-from prompts.models import Prompt, PromptVersion
+from prompts.models import PromptVersion
 
 COUNT_CAP: Final = 10_000
 N_RUNS: Final = 5
@@ -93,18 +93,17 @@ class NamedRating:
 
 @dataclass(frozen=True, slots=True)
 class FirstSteps:
-    """Which steps towards the first rating have been taken."""
+    """Which steps towards the first comparison have been taken."""
 
-    has_prompt: bool
     has_version: bool
-    has_run: bool
     has_output: bool
     has_rating: bool
+    has_comparison: bool
 
     @property
     def are_done(self) -> bool:
         """Whether nothing is left to explain."""
-        return self.has_run and self.has_rating
+        return self.has_version and self.has_output and self.has_rating and self.has_comparison
 
 
 def list_running(*, actor: User) -> list[RunState]:
@@ -162,12 +161,12 @@ def list_recent_failures(*, actor: User, now: datetime) -> list[FailureCount]:
 
 def get_first_steps() -> FirstSteps:
     """Return which steps have been taken; one query."""
+    rated = RatingTally.objects.filter(n_ratings__gt=0).values("prompt_version").distinct()
     steps: Mapping[str, Any] = {
-        "has_prompt": Prompt.objects.alive(),
         "has_version": PromptVersion.objects.alive(),
-        "has_run": Run.objects.all(),
         "has_output": OutputImage.objects.all(),
         "has_rating": Rating.objects.all(),
+        "has_comparison": rated[1:2],
     }
     # The criterion of the consensus is always there; its row carries the answers.
     anchor = Criterion.objects.order_by("pk").annotate(**{name: Exists(rows) for name, rows in steps.items()})

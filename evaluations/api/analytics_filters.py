@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime, tzinfo
+from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
 
-from django import forms
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.request import Request
 
 from evaluations.analytics.history import Period, get_time_zone
 from evaluations.analytics.scopes import DEFAULT_CRITERION, Blind, ScaleFacts, Scope, get_scale
-from mayagen.common.api import InvalidParameterError, MomentFilter, StrictUUIDField, check_query
+from mayagen.common.api import MomentParameterField, StrictUUIDField
 
 MAX_VERSIONS = 50
-
-
-@extend_schema_field(OpenApiTypes.DATETIME)
-class MomentParameterField(serializers.Field):
-    """A moment in ISO 8601; dates and times without an offset are UTC."""
-
-    def to_internal_value(self, data: Any) -> datetime:
-        """Return the moment in UTC."""
-        try:
-            moment: datetime = MomentFilter().field.clean(data)  # type: ignore[no-untyped-call]
-        except forms.ValidationError as error:
-            raise serializers.ValidationError(error.messages) from None
-        return moment
 
 
 class ScopeParametersSerializer(serializers.Serializer):
@@ -71,31 +54,6 @@ class HistoryParametersSerializer(ScopeParametersSerializer):
     )
 
 
-def read_parameters(
-    request: Request, parameters: type[ScopeParametersSerializer], *, besides: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return the values of the query string, defaults included.
-
-    Args:
-        request: Whose query string is read.
-        parameters: What it may hold.
-        besides: Names of parameters that are read elsewhere.
-
-    Raises:
-        UnknownParameterError: There is a parameter of another name.
-        InvalidParameterError: A value can't be read.
-    """
-    reader = parameters(data=request.query_params)
-    lists = [name for name, each in reader.fields.items() if isinstance(each, serializers.ListField)]
-    check_query(request, {*reader.fields, *besides}, repeatable=lists)
-    if not reader.is_valid():
-        raise InvalidParameterError(
-            fields={name: _flatten(messages) for name, messages in reader.errors.items()}
-        )
-    values: dict[str, Any] = reader.validated_data
-    return values
-
-
 def read_scope(values: Mapping[str, Any]) -> tuple[Scope, ScaleFacts]:
     """Return the scope and the criterion's scale that the values ask for.
 
@@ -123,9 +81,3 @@ def read_history(values: Mapping[str, Any]) -> tuple[Period, tzinfo]:
         TimeZoneUnknownError: There is no such time zone.
     """
     return Period(values["period"]), get_time_zone(values["time_zone"])
-
-
-def _flatten(messages: Any) -> list[str]:
-    """Return the sentences of a parameter; those of a list come by position."""
-    groups = messages.values() if isinstance(messages, Mapping) else [messages]
-    return [str(sentence) for group in groups for sentence in group]

@@ -21,10 +21,9 @@ from evaluations.api.analytics_filters import (
     HistoryParametersSerializer,
     ScopeParametersSerializer,
     read_history,
-    read_parameters,
     read_scope,
 )
-from mayagen.common.api import PAGE_PARAMETERS
+from mayagen.common.api import PAGE_PARAMETERS, read_parameters
 from prompts.models import PromptVersion
 
 _ANNOTATIONS = {"mean": with_mean_level, "n_ratings": with_n_ratings}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -45,6 +46,20 @@ def read_body(request: Request, serializer: type[BaseSerializer]) -> dict[str, A
     """
     reader = _readers.get(serializer) or _readers.setdefault(serializer, serializer())
     return cast("dict[str, Any]", reader.run_validation(request.data))
+
+
+def read_allowed_body(
+    request: Request, serializer: type[BaseSerializer], check: Callable[[], object]
+) -> dict[str, Any]:
+    """Return the validated values of the body; what is wrong with it is told only to who passes the check.
+
+    The verbs check too, so that a good body costs no check of its own.
+    """
+    try:
+        return read_body(request, serializer)
+    except APIException:
+        check()
+        raise
 
 
 def get_actor(request: Request) -> User:
@@ -124,7 +139,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     @action(detail=True, methods=["post"])
     def next(self, request: Request, pk: UUID) -> Response:
         """Give the caller's next items: those they hold already, then new ones."""
-        n_wanted = read_body(request, serializers.NextSerializer)["count"]
+        n_wanted = self._read_body(request, serializers.NextSerializer)["count"]
         given = holding.take_next_items(actor=get_actor(request), queue_id=pk, n_wanted=n_wanted)
         criterion = present_criterion(given.criterion)
         return Response({"assignments": [present_item(item, criterion) for item in given.items]})
@@ -133,7 +148,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     @action(detail=True, methods=["post"])
     def heartbeat(self, request: Request, pk: UUID) -> Response:
         """Extend the leases that the caller still holds, the shown item's for longer."""
-        body = read_body(request, serializers.HeartbeatSerializer)
+        body = self._read_body(request, serializers.HeartbeatSerializer)
         ids, shown_id = body["assignments"], body["shown"]
         ends = holding.extend_leases(
             actor=get_actor(request), queue_id=pk, assignment_ids=ids, shown_id=shown_id
@@ -154,7 +169,7 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
     @action(detail=True, methods=["post"], url_path="return", url_name="return")
     def give_back(self, request: Request, pk: UUID) -> Response:
         """Give back items that the caller holds."""
-        ids = read_body(request, serializers.HeldSerializer)["assignments"]
+        ids = self._read_body(request, serializers.HeldSerializer)["assignments"]
         holding.return_leases(actor=get_actor(request), queue_id=pk, assignment_ids=ids)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -185,6 +200,10 @@ class ReviewQueueViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Gener
             }
         )
 
+    def _read_body(self, request: Request, serializer: type[BaseSerializer]) -> dict[str, Any]:
+        actor, queue_id = get_actor(request), self.kwargs["pk"]
+        return read_allowed_body(request, serializer, lambda: holding.get_open_queue(actor, queue_id))
+
     def _reads_all(self) -> bool:
         return can(self.request.user, "evaluations.view_reviewqueue")
 
@@ -206,7 +225,7 @@ class AssignmentViewSet(StrictQueryMixin, ViewSet):
     @action(detail=True, methods=["post"])
     def submit(self, request: Request, pk: UUID) -> Response:
         """Rate the item, or revise one's rating of it."""
-        body = read_body(request, serializers.SubmitSerializer)
+        body = self._read_body(request, serializers.SubmitSerializer)
         facts = reviewing.submit_rating(
             actor=get_actor(request),
             assignment_id=pk,
@@ -222,14 +241,14 @@ class AssignmentViewSet(StrictQueryMixin, ViewSet):
     @action(detail=True, methods=["post"])
     def clear(self, request: Request, pk: UUID) -> Response:
         """Withdraw one's rating; the item is one's own again."""
-        read_body(request, serializers.EmptySerializer)
+        self._read_body(request, serializers.EmptySerializer)
         return _answer(reviewing.clear_rating(actor=get_actor(request), assignment_id=pk))
 
     @extend_schema(request=serializers.SkipSerializer, responses=serializers.AssignmentSerializer)
     @action(detail=True, methods=["post"])
     def skip(self, request: Request, pk: UUID) -> Response:
         """Leave the item to others."""
-        body = read_body(request, serializers.SkipSerializer)
+        body = self._read_body(request, serializers.SkipSerializer)
         facts = reviewing.skip_assignment(
             actor=get_actor(request), assignment_id=pk, note=body["note"], is_flagged=body["flagged"]
         )
@@ -239,8 +258,14 @@ class AssignmentViewSet(StrictQueryMixin, ViewSet):
     @action(detail=True, methods=["post"])
     def reopen(self, request: Request, pk: UUID) -> Response:
         """Take back a skipped item."""
-        read_body(request, serializers.EmptySerializer)
+        self._read_body(request, serializers.EmptySerializer)
         return _answer(reviewing.reopen_assignment(actor=get_actor(request), assignment_id=pk))
+
+    def _read_body(self, request: Request, serializer: type[BaseSerializer]) -> dict[str, Any]:
+        actor, assignment_id = get_actor(request), self.kwargs["pk"]
+        return read_allowed_body(
+            request, serializer, lambda: reviewing.require_own(actor=actor, assignment_id=assignment_id)
+        )
 
 
 class RatingViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet):

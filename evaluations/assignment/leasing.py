@@ -105,11 +105,11 @@ def release_leases(assignment_ids: Iterable[uuid.UUID]) -> int:
 
 
 def expire_leases(*, queue_id: uuid.UUID | None = None) -> int:
-    """End one batch of lapsed leases and open their places again; returns how many it were.
+    """End one batch of leases that have lapsed or whose holder was sent away; returns how many it were.
 
-    Items that somebody is working on at this moment are left for the next time.
+    Their places are open again. Items that somebody is working on at this moment are left for the next time.
     """
-    lapsed = Q(lease_expires_at__lt=now())
+    lapsed = Q(lease_expires_at__lt=now()) | Q(evaluator__is_active=False)
     if queue_id is not None:
         lapsed &= Q(queue=queue_id)
     return _end_leases(lapsed, state=AssignmentState.EXPIRED, is_waiting=False)

@@ -30,7 +30,7 @@ from django.utils import timezone
 
 from evaluations.assignment.leasing import now
 from evaluations.models import Assignment, QueueItem, ReviewQueue
-from generations.choices import Status
+from generations.choices import RunKind, Status
 from generations.models import OutputImage
 
 SYNC_INTERVAL: Final = timedelta(seconds=1)
@@ -73,6 +73,8 @@ def _match(queue: ReviewQueue, path: str) -> Q:
         ids = list(chosen.values_list("pk", flat=True))
         if ids:
             condition &= Q(**{f"{path}{lookup}": ids})
+        elif lookup == "run__in":
+            condition &= Q(**{f"{path}run__isnull": True}) | Q(**{f"{path}run__kind": RunKind.LAUNCHED})
     return condition
 
 

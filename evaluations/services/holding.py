@@ -10,9 +10,11 @@ from typing import Final
 
 from accounts.models import User
 from accounts.permissions import require
+from evaluations import selectors
 from evaluations.assignment import claiming, leasing, syncing
 from evaluations.assignment.items import AssignedItem, CriterionFacts
 from evaluations.models import ReviewQueue
+from evaluations.selectors import QueueWork
 from evaluations.services.reviewing import REVIEW
 from mayagen.common.errors import DomainError, NotFoundError, PermissionDeniedError
 
@@ -37,6 +39,9 @@ class NextItems:
 def take_next_items(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> NextItems:
     """Return up to `n_wanted` items: those that the actor holds already, then newly leased ones.
 
+    It can be more when the actor asks from two tabs at once: what a call leased, it returns, for an item that
+    is held and on no page would keep others waiting.
+
     Raises:
         NotFoundError: The actor may not know of the queue.
         PermissionDeniedError: The actor may see the queue but not rate in it.
@@ -48,9 +53,12 @@ def take_next_items(*, actor: User, queue_id: uuid.UUID, n_wanted: int) -> NextI
     is_short = len(items) < min(n_wanted, opening.n_held + opening.count_new(n_wanted))
     if (opening.is_tail(n_wanted) and _refill(queue_id)) or is_short:
         opening = _open(actor, queue_id)
+        first = items
         items = claiming.claim(
             evaluator_id=actor.pk, opening=opening, n_wanted=n_wanted, after_item=claiming.START
         )
+        given = {item.public_id for item in items}
+        items += [item for item in first if item.public_id not in given]
     return NextItems(opening.criterion, items)
 
 
@@ -90,6 +98,13 @@ def get_open_queue(actor: User, queue_id: uuid.UUID) -> ReviewQueue:
     if queue is None:
         raise _refuse(actor, queue_id)
     return queue
+
+
+def list_work(*, actor: User) -> list[QueueWork]:
+    """Return the queues open to the actor with what is due; one with nothing due is filled first."""
+    work = selectors.list_queue_work(actor=actor)
+    is_filled = [_refill(each.id) for each in work if not each.due]
+    return selectors.list_queue_work(actor=actor) if any(is_filled) else work
 
 
 def _open(actor: User, queue_id: uuid.UUID) -> claiming.Opening:

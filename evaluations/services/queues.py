@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from django.db import transaction
@@ -129,16 +129,7 @@ def change_queue(*, actor: User, queue: ReviewQueue, **changes: Any) -> ReviewQu
     stored = ReviewQueue.objects.select_for_update(no_key=True).get(pk=queue.pk)
     before = _describe(stored)
     chosen: dict[str, list[Any]] = {kind: list(changes.pop(kind)) for kind in _CHOSEN if kind in changes}
-    unknown = changes.keys() - set(_FIELDS)
-    if unknown:
-        raise TypeError(f"a queue has no {', '.join(sorted(unknown))}")
-    criterion = changes.get("criterion", stored.criterion)
-    if criterion != stored.criterion:
-        _check_criterion(criterion)
-        if Assignment.objects.filter(queue=stored).exists():
-            raise CriterionInUseError
-    if stored.is_default and any(chosen.get(kind) for kind in ("prompts", "runs", "datasets")):
-        raise DefaultQueueError
+    _check_changes(stored, changes, chosen)
     for field, value in changes.items():
         setattr(stored, field, value)
     stored.full_clean(exclude=["created_by"])
@@ -158,6 +149,19 @@ def change_queue(*, actor: User, queue: ReviewQueue, **changes: Any) -> ReviewQu
         after={key: after[key] for key in changed},
     )
     return stored
+
+
+def _check_changes(stored: ReviewQueue, changes: Mapping[str, Any], chosen: Mapping[str, list[Any]]) -> None:
+    unknown = changes.keys() - set(_FIELDS)
+    if unknown:
+        raise TypeError(f"a queue has no {', '.join(sorted(unknown))}")
+    criterion = changes.get("criterion", stored.criterion)
+    if criterion != stored.criterion:
+        _check_criterion(criterion)
+        if Assignment.objects.filter(queue=stored).exists():
+            raise CriterionInUseError
+    if stored.is_default and any(chosen.get(kind) for kind in ("prompts", "runs", "datasets")):
+        raise DefaultQueueError
 
 
 @transaction.atomic

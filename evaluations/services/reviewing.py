@@ -291,6 +291,18 @@ def _lease_again(facts: AssignmentFacts, *, holds_place: bool) -> None:
     )
 
 
+def require_own(*, actor: User, assignment_id: uuid.UUID) -> None:
+    """Do nothing when the item was assigned to the actor, whatever became of it.
+
+    Raises:
+        NotFoundError: It was not.
+        PermissionDeniedError: The actor's role does not rate.
+    """
+    if get_facts(public_id=assignment_id, evaluator_id=actor.pk) is None:
+        raise NotFoundError
+    require(actor, REVIEW)
+
+
 @contextmanager
 def _locked(actor: User, assignment_id: uuid.UUID) -> Iterator[AssignmentFacts]:
     """Lock the item, then the assignment and its generation, until the block's transaction ends."""

@@ -27,6 +27,7 @@ from mayagen.common.statements import (
     Statement,
     fetch,
     read_and_write,
+    run_each,
     to_parameter,
     to_uuid,
     write_insert,
@@ -71,6 +72,19 @@ class Provenance:
     exclusion_reason: str = ""
     shown_at: datetime | None = None
     decided_ms: int | None = None
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the values of a rating's fields."""
+        return {
+            "queue_id": self.queue_id,
+            "assignment_id": self.assignment_id,
+            "is_blind": self.is_blind,
+            "is_surplus": self.is_surplus,
+            "is_excluded": bool(self.exclusion_reason),
+            "exclusion_reason": self.exclusion_reason,
+            "shown_at": self.shown_at,
+            "decided_ms": self.decided_ms,
+        }
 
 
 class TallyKey(NamedTuple):
@@ -122,15 +136,8 @@ def record_rating(
         rater_id=rater_id,
         note=note,
         is_flagged=is_flagged,
-        queue_id=provenance.queue_id,
-        assignment_id=provenance.assignment_id,
-        is_blind=provenance.is_blind,
-        is_surplus=provenance.is_surplus,
-        is_excluded=bool(provenance.exclusion_reason),
-        exclusion_reason=provenance.exclusion_reason,
-        shown_at=provenance.shown_at,
-        decided_ms=provenance.decided_ms,
         revision=last_revision + 1,
+        **provenance.as_fields(),
     )
     counted = read_and_write(_ask_counted(image, criterion.id), [*along, write_insert(rating)])
     if _is_counted(rating):
@@ -160,21 +167,20 @@ def add_to_tallies(changes: Mapping[TallyKey, int]) -> None:
     """Add to each tally, in one order for all, so that two transactions never wait for each other."""
     for key, n in sorted(changes.items()):
         if n > 0:
-            _increase(key, n)
+            run_each([_write_increase(key, n)])
         elif n < 0:
             RatingTally.objects.filter(**key._asdict()).update(n_ratings=F("n_ratings") + n)
 
 
-def _increase(key: TallyKey, n: int) -> None:
+def _write_increase(key: TallyKey, n: int) -> Statement:
     table = connection.ops.quote_name(RatingTally._meta.db_table)
     columns = ", ".join(TallyKey._fields)
     values = [to_parameter(part) if isinstance(part, uuid.UUID) else part for part in key]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({columns}, n_ratings) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
-            f" ON CONFLICT ({columns}) DO UPDATE SET n_ratings = {table}.n_ratings + EXCLUDED.n_ratings",
-            [*values, n],
-        )
+    return Statement(
+        f"INSERT INTO {table} ({columns}, n_ratings) VALUES (%s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+        f" ON CONFLICT ({columns}) DO UPDATE SET n_ratings = {table}.n_ratings + EXCLUDED.n_ratings",
+        [*values, n],
+    )
 
 
 def _is_counted(rating: Rating) -> bool:
@@ -224,13 +230,18 @@ def _settle(
     tallies: Counter[TallyKey],
 ) -> None:
     """Write consensus and tallies; the tallies come last, since many people's ratings share one."""
+    changes = {key: n for key, n in tallies.items() if n} if image.output_image_id is not None else {}
+    along = []
+    if criterion_slug == OVERALL and len(changes) == 1:
+        [(key, n)] = changes.items()
+        if n > 0:
+            along, changes = [_write_increase(key, n)], {}
     if criterion_slug == OVERALL:
-        _set_consensus(image, counted)
-    if image.output_image_id is not None:
-        add_to_tallies(tallies)
+        _set_consensus(image, counted, along)
+    add_to_tallies(changes)
 
 
-def _set_consensus(image: RatedImage, counted: Sequence[tuple[Any, ...]]) -> None:
+def _set_consensus(image: RatedImage, counted: Sequence[tuple[Any, ...]], along: Sequence[Statement]) -> None:
     levels = [level for _, level in counted]
     overall = round_mean(sum(levels), len(levels))
     if image.input_image_id is not None:
@@ -242,4 +253,5 @@ def _set_consensus(image: RatedImage, counted: Sequence[tuple[Any, ...]]) -> Non
         output_image_id=image.output_image_id,
         output_rating=round_mean(sum(of_output), len(of_output)),
         generation_rating=overall,
+        along=along,
     )

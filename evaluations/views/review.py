@@ -19,7 +19,8 @@ from accounts.models import User
 from accounts.permissions import can
 from evaluations.assignment.items import AssignmentFacts
 from evaluations.models import Assignment, ReviewQueue
-from evaluations.selectors import get_history, list_queue_work
+from evaluations.selectors import get_history
+from evaluations.services.holding import list_work
 from evaluations.services.reviewing import REVIEW
 from generations.models import InputImage
 from mayagen.common.api import InvalidCursorError
@@ -47,7 +48,7 @@ class HistoryRow:
 @login_required
 def list_queues(request: HttpRequest) -> HttpResponse:
     """Show the queues in which the person rates; where there is one only, go there."""
-    queues = list_queue_work(actor=_get_evaluator(request))
+    queues = list_work(actor=_get_evaluator(request))
     if len(queues) == 1:
         return redirect("review:queue", queue_id=queues[0].id)
     return render(request, "evaluations/queue_list.html", {"queues": queues, "evaluator": request.user})

@@ -71,6 +71,19 @@ def test_an_empty_installation_says_how_to_begin(admin: User) -> None:
     assert "There are no such ratings yet." in open_as(admin, "admin:analytics")
 
 
+def test_how_to_begin_stays_until_two_versions_are_rated(admin: User) -> None:
+    first, second = make_versions(2)
+    done = 'class="mg-is-done"'
+    seen = [open_as(admin, "admin:index")]
+
+    for version in (first, second):
+        rate(version, [4])
+        seen.append(open_as(admin, "admin:index"))
+
+    assert ["How to begin" in page for page in seen] == [True, True, False]
+    assert [page.count(done) for page in seen] == [1, 3, 0]
+
+
 @pytest.mark.parametrize("route", PAGES)
 def test_nobody_and_evaluators_are_kept_out(evaluator: User, route: str) -> None:
     for user in (None, evaluator):

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.services import deactivate_user
 from evaluations import tasks
 from evaluations.assignment import leasing
 from evaluations.choices import AssignmentState
@@ -128,6 +129,18 @@ def test_the_scheduled_task_opens_lapsed_places_again(evaluator: User) -> None:
     tasks.sync_queues()
 
     assert count_open(queue) == [1, 1, 1]
+
+
+def test_what_somebody_who_was_sent_away_held_is_open_again_within_a_minute(
+    evaluator: User, admin: User
+) -> None:
+    queue = make_queue(2)
+    take(queue, evaluator, 1)
+    deactivate_user(actor=admin, user=evaluator)
+
+    tasks.sync_queues()
+
+    assert count_open(queue) == [1, 1]
 
 
 def test_returned_items_are_open_again_at_once(evaluator: User, other: User) -> None:

@@ -311,6 +311,27 @@ def test_the_matrix_of_assignments(api_as: ApiAs, admin: User, viewer: User, pag
             assert code_of(response) == (404, "not_found")
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b'{"surprise": 1}', b"[]"])
+def test_what_is_wrong_with_a_body_is_told_to_nobody_whom_it_does_not_concern(
+    api_as: ApiAs, admin: User, viewer: User, page: APIClient, body: bytes
+) -> None:
+    queue = make_queue(1)
+    assignment = take_one(page, queue)
+    outsider = UserFactory(role="evaluator")
+    verbs = [f"{ROOT}/assignments/{assignment['id']}/{verb}/" for verb in ("submit", "skip")]
+    calls = [queue_url(queue, "heartbeat/"), queue_url(queue, "return/")]
+
+    def send(client: APIClient, address: str) -> int:
+        return int(client.post(address, body, content_type="application/json").status_code)
+
+    for person in (admin, viewer, outsider):
+        assert {send(api_as(person), address) for address in verbs} == {404}
+    assert [send(api_as(viewer), address) for address in calls] == [403, 403]
+    queue.evaluators.add(UserFactory(role="evaluator"))
+    assert [send(api_as(outsider), address) for address in calls] == [404, 404]
+    assert send(page, verbs[0]) == 400
+
+
 def test_ratings_are_listed_by_role(api_as: ApiAs, admin: User, viewer: User, evaluator: User) -> None:
     queue = make_queue(2)
     rate(queue, evaluator, 4)

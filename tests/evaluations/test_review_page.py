@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import User
+from evaluations.models import ReviewQueue
 from tests.evaluations.factories import ReviewQueueFactory, make_queue, rate
+from tests.generations.factories import GenerationFactory
 
 MOST_BYTES = 60 * 1024
 INLINE = re.compile(r"<style|<script(?![^>]*\ssrc=)|\s(?:style|on[a-z]+)=|javascript:", re.IGNORECASE)
@@ -51,6 +55,19 @@ def list_fetched(page: str) -> dict[str, str]:
         imported = find_all(r"from '\./([^']+)'", fetched[name])
         waiting |= {f"{name.rpartition('/')[0]}/{each}" for each in imported} - fetched.keys()
     return fetched
+
+
+def test_a_queue_with_nothing_due_is_filled_when_its_list_is_opened(signed_in: Client) -> None:
+    ReviewQueueFactory.create_batch(2)
+    address = reverse("review:queue-list")
+    assert "<strong>0</strong> due" in read(signed_in, address)
+    ReviewQueue.objects.update(synced_at=timezone.now() - timedelta(seconds=5))
+    GenerationFactory(completed=True)
+
+    page = read(signed_in, address)
+
+    assert "<strong>0</strong> due" not in page
+    assert "<strong>1</strong> due" in page
 
 
 def test_the_review_page_fetches_at_most_60_kb_of_script_and_style(page: str) -> None:

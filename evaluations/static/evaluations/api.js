@@ -45,19 +45,19 @@ export class Api {
     if (!response.ok) throw await toError(response);
     if (response.status === 204) return null;
     // A hotel's sign-in page is not our answer, whatever its status says.
-    return response.json().catch(() => Promise.reject(noAnswer()));
+    return response.json().catch(noAnswer);
   }
 
   #fetch(url, options) {
     const headers = { 'Content-Type': 'application/json', 'X-CSRFToken': this.csrfToken };
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    return fetch(url, { headers, signal, ...options }).catch(() => Promise.reject(noAnswer()));
+    return fetch(url, { headers, signal, ...options }).catch(noAnswer);
   }
 
   async #renewToken() {
     const response = await this.#fetch(location.pathname);
     if (response.status >= 500) throw await toError(response);
-    const text = await response.text().catch(() => Promise.reject(noAnswer()));
+    const text = await response.text().catch(noAnswer);
     const page = new DOMParser().parseFromString(text, 'text/html').querySelector('[data-review]');
     if (page?.dataset.person !== this.person) {
       throw new ApiError(401, page ? 'other-person' : 'signed-out', 'You are signed out.');
@@ -67,7 +67,7 @@ export class Api {
 }
 
 function noAnswer() {
-  return new ApiError(0, 'no-answer', 'No answer from the server.');
+  throw new ApiError(0, 'no-answer', 'No answer from the server.');
 }
 
 async function toError(response) {

@@ -26,6 +26,8 @@ export class Items extends EventTarget {
   list = [];
   index = 0;
   #isRefilling = false;
+  /** Asked again while an answer was on its way. */
+  #isStale = false;
   /** Where the history goes on; null at its end. */
   #earlier;
 
@@ -66,7 +68,9 @@ export class Items extends EventTarget {
   /** Claim more when few are left. */
   async refill() {
     const ahead = this.list.slice(this.index + 1).filter(isHeld).length;
-    if (this.#isRefilling || ahead > AHEAD - 2) return;
+    if (ahead > AHEAD - 2) return;
+    this.#isStale = this.#isRefilling;
+    if (this.#isStale) return;
     this.#isRefilling = true;
     const pending = this.pendingIds();
     const startedAt = performance.now();
@@ -85,6 +89,8 @@ export class Items extends EventTarget {
     } finally {
       this.#isRefilling = false;
     }
+    // Another tab may have freed something since.
+    if (this.#isStale) await this.refill();
   }
 
   /** What is being sent of an item is done to it at once. */

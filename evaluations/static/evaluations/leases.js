@@ -7,7 +7,7 @@ const AWAY_MS = 10 * 60_000;
 let lastActivity = Date.now();
 let lastBeat = Date.now();
 
-/** @param {{api: import('./api.js').Api, items: import('./items.js').Items, onChange: () => void}} page */
+/** @param page what `reportDelivery` takes */
 export function keepLeases(page) {
   setInterval(() => beat(page), BEAT_MS);
   for (const type of ['keydown', 'pointerdown', 'wheel', 'visibilitychange']) {

@@ -2,7 +2,7 @@
 import { refs } from './view.js';
 
 const READ_EVERY_MS = 30_000;
-const number = new Intl.NumberFormat('en');
+const { format } = new Intl.NumberFormat('en');
 let counts = null;
 /** Ratings given since the counts were read. */
 let given = 0;
@@ -36,9 +36,9 @@ function show() {
   const plus = (value, step = given) => Math.max(0, value + step);
   const left = plus(counts.due, -given);
   const mine = plus(counts.rated_by_me);
-  const parts = [`${number.format(plus(counts.rated_by_me_today))} today`];
-  if (counts.pace_per_hour !== null) parts.push(`${number.format(plus(counts.pace_per_hour))} per hour`);
-  parts.push(counts.due_is_capped ? `over ${number.format(counts.due)} due` : `${number.format(left)} due`);
+  const parts = [`${format(plus(counts.rated_by_me_today))} today`];
+  if (counts.pace_per_hour !== null) parts.push(`${format(plus(counts.pace_per_hour))} per hour`);
+  parts.push(counts.due_is_capped ? `over ${format(counts.due)} due` : `${format(left)} due`);
   refs.progress.hidden = false;
   refs.progressText.textContent = parts.join(' · ');
   refs.progressBar.hidden = Boolean(counts.due_is_capped);
