@@ -24,14 +24,32 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return RANDOM_ID.sub("some-id", val) if isinstance(val, str) and RANDOM_ID.search(val) else None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be those alone whose result may depend on the database."""
+    parser.addoption(
+        "--database-only", action="store_true", help="leave out the tests that touch no database"
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what holds on PostgreSQL only, unless the tests run on it."""
-    if "postgresql" in django_settings.DATABASES["default"]["ENGINE"]:
-        return
-    left_out = [item for item in items if item.get_closest_marker("postgres")]
+    """Leave out what holds on PostgreSQL only, unless the tests run on it, and what was not asked for."""
+    is_postgres = "postgresql" in django_settings.DATABASES["default"]["ENGINE"]
+    chosen: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        is_wanted = is_postgres or not item.get_closest_marker("postgres")
+        is_wanted = is_wanted and (_uses_database(item) or not config.getoption("--database-only"))
+        (chosen if is_wanted else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("postgres")]
+        items[:] = chosen
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    """Whether the test may reach the database: pytest-django lets no other one do so."""
+    fixtures = {"db", "transactional_db", "live_server", "product"}
+    markers = (item.get_closest_marker("django_db"), item.get_closest_marker("postgres"))
+    return bool(any(markers) or fixtures & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +57,7 @@ def _test_installation(settings: Any, tmp_path: Path) -> None:
     """Keep media in the test's own folder; name static files plainly; quick passwords, mail in memory."""
     media = tmp_path / "media"
     settings.MEDIA_ROOT = media
+    settings.SPOOL_ROOT = tmp_path / "spool"
     settings.STORAGES = {
         "default": {**settings.STORAGES["default"], "OPTIONS": {"location": str(media)}},
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

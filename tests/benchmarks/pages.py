@@ -41,6 +41,8 @@ DAYS = 60
 N_HOPS = 150
 MAX_PAGE_MS = 300.0
 MAX_API_MS = 100.0
+N_CASES = 2_500
+GRID_NAME = "Many cases"
 _BATCH = 5_000
 
 
@@ -122,8 +124,11 @@ def _list_addresses() -> list[Address]:
 
     run = Run.objects.order_by("pk").first()
     prompt = Prompt.objects.order_by("pk").first()
+    grid = Run.objects.filter(name=GRID_NAME).first()
     assert run is not None
+    assert grid is not None
     assert prompt is not None
+    grid_page = reverse("admin:generations_run_change", args=[grid.pk])
     generations = reverse("admin:generations_generation_changelist")
     return [
         Address("the landing page", reverse("admin:index")),
@@ -132,6 +137,9 @@ def _list_addresses() -> list[Address]:
         Address("the list of completed generations", f"{generations}?status__exact=completed"),
         Address("the list of runs", reverse("admin:generations_run_changelist")),
         Address("the page of a run", reverse("admin:generations_run_change", args=[run.pk])),
+        Address("the grid of a run over many cases", grid_page),
+        Address("the grid of a slice", f"{grid_page}?tag=half"),
+        Address("the news of a run", reverse("admin:generations_run_progress", args=[grid.pk])),
         Address("the list of prompts", reverse("admin:prompts_prompt_changelist")),
         Address("the page of a prompt", reverse("admin:prompts_prompt_change", args=[prompt.pk])),
         Address("the list of versions", reverse("admin:prompts_promptversion_changelist")),
@@ -141,6 +149,8 @@ def _list_addresses() -> list[Address]:
         Address("API generations/?unrated=true", "/api/v1/generations/?unrated=true"),
         Address("API ratings/", "/api/v1/ratings/"),
         Address("API runs/", "/api/v1/runs/"),
+        Address("API runs/…/progress/", f"/api/v1/runs/{grid.pk}/progress/"),
+        Address("API runs/…/grid/ of a slice", f"/api/v1/runs/{grid.pk}/grid/?tag=half"),
         Address("API analytics/prompt-performance/", "/api/v1/analytics/prompt-performance/"),
         Address("API the same by mean", "/api/v1/analytics/prompt-performance/?ordering=-mean"),
         Address("API analytics/ratings/", "/api/v1/analytics/ratings/"),
@@ -208,6 +218,7 @@ def _load_few() -> None:
         QueueItemFactory(output_image=output)
     GenerationFactory(failed=True, prompt_version=versions[0], run=run)
     GenerationFactory(prompt_version=versions[0], run=run)
+    _load_grid(2, queued=1)
     _tally()
 
 
@@ -246,10 +257,49 @@ def _load_many() -> None:
         OutputImage.objects.bulk_create(outputs)
         Rating.objects.bulk_create(ratings)
     _load_failed_and_queued(pairs)
+    _load_grid(N_CASES)
     _load_queue()
     _tally()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
+
+
+def _load_grid(n_cases: int, *, queued: int = 0) -> None:
+    """Bring the run over a dataset to so many cases of two versions, every other one tagged `half`."""
+    from generations.models import Generation, OutputImage, Run
+    from tests.generations.factories import DatasetVersionFactory, RunFactory
+    from tests.prompts.factories import PromptFactory, PromptVersionFactory
+
+    run = Run.objects.filter(name=GRID_NAME).first()
+    if run is None:
+        prompt = PromptFactory()
+        versions = [PromptVersionFactory(prompt=prompt, number=number) for number in (1, 2)]
+        run = RunFactory(name=GRID_NAME, dataset_version=DatasetVersionFactory(), prompt_versions=versions)
+    output = OutputImage.objects.select_related("generation").order_by("pk")[0]
+    items, generations, outputs = _make_cases(run, n_cases, output)
+    type(items[0]).objects.bulk_create(items, batch_size=_BATCH)
+    Generation.objects.bulk_create(generations, batch_size=_BATCH)
+    OutputImage.objects.bulk_create(outputs, batch_size=_BATCH)
+    for _ in range(queued):
+        waiting = _copy(Generation.objects.filter(status="queued")[0], run=run, case_key="waiting")
+        waiting.save(force_insert=True)
+
+
+def _make_cases(run: Any, n_cases: int, output: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    from generations.models import DatasetItem
+
+    items, generations, outputs = [], [], []
+    for position in range(run.dataset_version.items.count(), n_cases):
+        tags = ["all", "half"] if position % 2 else ["all"]
+        key = f"grid-{position}"
+        item = DatasetItem(dataset_version=run.dataset_version, position=position, key=key, tags=tags)
+        items.append(item)
+        for version in run.prompt_versions.all():
+            values = {"run": run, "prompt_version": version, "dataset_item": item, "case_key": key}
+            generation = _copy(output.generation, **values, result_rating=None)
+            generations.append(generation)
+            outputs.append(_copy(output, generation=generation, rating=None))
+    return items, generations, outputs
 
 
 def _list_pairs() -> list[tuple[Any, Any]]:

@@ -39,29 +39,38 @@ def benchmark_installation(**settings: str) -> Iterator[Mapping[str, str]]:
     Args:
         settings: Further environment variables, such as `MAYAGEN_QUEUE_WORKERS`.
     """
-    server = os.environ.get("BENCH_DATABASE_URL", DEFAULT_SERVER)
-    name = f"mayagen_bench_{secrets.token_hex(4)}"
-    with tempfile.TemporaryDirectory(prefix="mayagen-bench-") as folder:
-        _execute(server, f'CREATE DATABASE "{name}"')
-        try:
-            environment = {
-                **os.environ,
-                "DATABASE_URL": urlunsplit(urlsplit(server)._replace(path=f"/{name}")),
-                "DJANGO_SETTINGS_MODULE": "mayagen.settings",
-                "MAYAGEN_DATA_DIR": folder,
-                "PYTHONPATH": str(ROOT),
-                **settings,
-            }
-            for command in (["migrate", "--verbosity", "0"], ["createcachetable"]):
-                subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
-            os.environ.update(environment)
-            import django
+    with benchmark_database() as url, tempfile.TemporaryDirectory(prefix="mayagen-bench-") as folder:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "DJANGO_SETTINGS_MODULE": "mayagen.settings",
+            "MAYAGEN_DATA_DIR": folder,
+            "PYTHONPATH": str(ROOT),
+            **settings,
+        }
+        for command in (["migrate", "--verbosity", "0"], ["createcachetable"]):
+            subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+        os.environ.update(environment)
+        import django
 
-            django.setup()
+        django.setup()
+        try:
             yield environment
         finally:
             _close_connections()
-            _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def benchmark_database() -> Iterator[str]:
+    """Give the address of an empty PostgreSQL database, gone afterwards, even after SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    server = os.environ.get("BENCH_DATABASE_URL", DEFAULT_SERVER)
+    name = f"mayagen_bench_{secrets.token_hex(4)}"
+    _execute(server, f'CREATE DATABASE "{name}"')
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def _execute(server: str, statement: str) -> None:
@@ -137,18 +146,18 @@ def get_pss_mb(pid: int) -> float:
 
 
 class PeakMemory(threading.Thread):
-    """Watches the proportional set size of a process tree; `peak_mb` is the most that was seen."""
+    """Watches the proportional set size of process trees; `peak_mb` is the most that was seen at once."""
 
-    def __init__(self, pid: int, *, every: float = 0.5) -> None:
+    def __init__(self, *pids: int, every: float = 0.5) -> None:
         super().__init__(daemon=True)
         self.peak_mb = 0.0
-        self._pid = pid
+        self._pids = pids
         self._every = every
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(self._every):
-            self.peak_mb = max(self.peak_mb, get_pss_mb(self._pid))
+            self.peak_mb = max(self.peak_mb, sum(map(get_pss_mb, self._pids)))
 
     def stop(self) -> float:
         """End the watch and return the peak."""

@@ -16,6 +16,7 @@ from accounts.models import User
 from mayagen.admin_site import PRODUCT_APPS
 from tests.contracts.world import (
     MARKUP,
+    STORED_KEY,
     World,
     list_admin_addresses,
     list_model_addresses,
@@ -31,12 +32,16 @@ OPENED = (200, 286)
 # What each first part of an address is about; `{id}` stands for a row of it.
 RESOURCES = {
     "assignments": "evaluations.Assignment",
+    "dataset-imports": "generations.DatasetImport",
     "datasets": "generations.Dataset",
     "generations": "generations.Generation",
     "image-models": "prompts.ImageModel",
     "labels": "prompts.Label",
     "prompt-versions": "prompts.PromptVersion",
     "prompts": "prompts.Prompt",
+    "provider-health": "generations.ProviderHealth",
+    "provider-keys": "prompts.ProviderKey",
+    "quotas": "generations.Quota",
     "ratings": "evaluations.Rating",
     "review-queues": "evaluations.ReviewQueue",
     "runs": "generations.Run",
@@ -126,12 +131,13 @@ def test_admins_open_every_page_and_nothing_becomes_markup(world: World, admin: 
         assert page.status_code in OPENED or (page.status_code == 403 and "/add/" in address), address
         assert MARKUP not in page.content, address
         assert PROVIDER_KEY.encode() not in page.content, address
+        assert STORED_KEY.encode() not in page.content, address
 
 
 def test_viewers_open_what_they_may_see_and_meet_no_secret(world: World, viewer: User, settings: Any) -> None:
     client = sign_in(viewer)
     people = User.objects.exclude(pk=viewer.pk)
-    secrets = [PROVIDER_KEY, settings.SECRET_KEY, settings.HEADLESS_JWT_PRIVATE_KEY]
+    secrets = [PROVIDER_KEY, STORED_KEY, settings.SECRET_KEY, settings.HEADLESS_JWT_PRIVATE_KEY]
     secrets += [person.email for person in people] + [person.password for person in people]
 
     for address in list_admin_addresses(world):
@@ -189,3 +195,4 @@ def test_viewers_find_nobodys_address_in_the_api(world: World, viewer: User, api
             body = client.get(address).content
             assert [other for other in others if other in body] == [], address
             assert PROVIDER_KEY.encode() not in body, address
+            assert STORED_KEY.encode() not in body, address

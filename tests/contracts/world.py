@@ -21,18 +21,23 @@ from tests.accounts.factories import UserFactory
 from tests.evaluations.factories import make_queue, rate, take
 from tests.generations.factories import (
     AttemptFactory,
+    DatasetImportFactory,
     DatasetItemFactory,
     GenerationFactory,
     InputImageFactory,
+    ProviderHealthFactory,
+    QuotaFactory,
 )
-from tests.prompts.factories import LabelFactory, PromptVersionFactory
+from tests.prompts.factories import LabelFactory, PromptVersionFactory, ProviderKeyFactory
 
 CANARY = "<script>canary</script>'\"{{7*7}}"
 MARKUP = b"<script>canary"
+STORED_KEY = "sk-canary-key-in-the-database"
+ADMIN_PAGES = ("index", "analytics", "overview", "queue-status", "spending")
 # Vocabularies, addresses, names of files and keys: text that nobody types freely.
 _NOT_FREE = {
     *("slug", "email", "password", "endpoint", "base_url", "credential_name", "object_type", "verb"),
-    *("mime_type", "sha256", "object_id", "provider"),
+    *("mime_type", "sha256", "object_id", "provider", "sealed_value", "sealing_key_id"),
 }
 
 
@@ -65,7 +70,11 @@ def make_world() -> World:
     PromptVersionFactory(prompt=version.prompt, parent=version, number=99)
     LabelFactory(version=version, prompt=version.prompt)
     LabelMove.objects.create(prompt=version.prompt, name="candidate", to_version=version, actor=author)
-    DatasetItemFactory()
+    item = DatasetItemFactory()
+    DatasetImportFactory(dataset=item.dataset_version.dataset)
+    ProviderHealthFactory(opened=True)
+    ProviderKeyFactory(name="STORED", value=STORED_KEY)
+    QuotaFactory(user=author, limit_usd=100)
     _spoil_texts()
     User.objects.filter(pk=author.pk).update(name="")
     version.prompt.refresh_from_db()
@@ -113,14 +122,19 @@ def _spoil(field: Any, number: int) -> Any:
 
 def list_admin_addresses(world: World) -> Iterator[str]:
     """Yield the address of every page of the admin that shows something."""
-    yield from (reverse(f"admin:{name}") for name in ("index", "analytics", "overview", "queue-status"))
+    yield from (reverse(f"admin:{name}") for name in ADMIN_PAGES)
     for model in admin.site._registry:
         yield from list_model_addresses(model, world)
     version, run = world.get("prompts.PromptVersion"), world.get("generations.Run")
     other = type(version)._default_manager.exclude(pk=version.pk).filter(prompt=version.prompt).first()
     yield f"{reverse('admin:prompts_promptversion_compare')}?version={version.pk}&version={other.pk}"
     yield f"{reverse('admin:generations_run_launch')}?version={version.pk}"
+    yield reverse("admin:generations_run_test_model", args=[version.image_model_id])
     yield reverse("admin:generations_run_progress", args=[run.pk])
+    dataset, dataset_import = world.get("generations.Dataset"), world.get("generations.DatasetImport")
+    yield reverse("admin:generations_dataset_imported", args=[dataset_import.pk])
+    yield reverse("admin:generations_dataset_import_state", args=[dataset_import.pk])
+    yield reverse("admin:generations_dataset_item", args=[dataset.pk])
     yield reverse("admin:generations_generation_part", args=[world.get("generations.Generation").pk])
 
 

@@ -6,14 +6,16 @@ import re
 
 from playwright.sync_api import Page, expect
 
-# Resolves when the output has been on the screen for longer than the page asks of a judgement.
+# Resolves when the output has been on the screen for longer than the page asks of a judgement. The page
+# counts from the second frame that shows it, and frames may be far apart: counting begins at the third.
 _SEEN = """([longerThan, patience]) => new Promise((resolve, reject) => {
-    let since = null, shown = null;
+    let since = null, shown = null, frames = 0;
     setTimeout(() => reject(new Error('no image can be judged')), patience);
     const look = (now) => {
         const image = document.querySelector('[data-layer="output"] img');
         const source = image?.complete ? image.src : null;
-        if (source === null || source !== shown) { shown = source; since = now; }
+        frames = source !== null && source === shown ? frames + 1 : 1;
+        if (frames <= 3) { shown = source; since = now; }
         if (source !== null && now - since > longerThan) resolve(source);
         else requestAnimationFrame(look);
     };

@@ -19,6 +19,7 @@ LISTS = (
     *("prompts/prompt", "prompts/promptversion", "prompts/imagemodel"),
     *("generations/dataset", "generations/run", "generations/generation"),
     *("evaluations/reviewqueue", "evaluations/rating", "evaluations/criterion"),
+    "generations/quota",
 )
 OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 INLINE = re.compile(r"<style|\sstyle=|<script(?![^>]*\ssrc=)|\son[a-z]+=", re.IGNORECASE)
@@ -34,7 +35,7 @@ FOCUSED = """() => {
 
 def list_addresses(page: Page, role: str) -> list[str]:
     """Return the addresses of all kinds of pages, with one row each."""
-    addresses = ["/admin/", "/admin/analytics/", "/api/v1/docs/"]
+    addresses = ["/admin/", "/admin/analytics/", "/admin/spending/", "/api/v1/docs/"]
     for name in LISTS:
         addresses.append(f"/admin/{name}/")
         page.goto(f"/admin/{name}/")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import PHONE, Desk, Work
 from tests.e2e.product import Product
@@ -19,6 +19,12 @@ STANDING = (
     "SELECT a.public_id, r.level FROM evaluations_rating r JOIN evaluations_assignment a"
     " ON a.id = r.assignment_id WHERE a.queue_id = %s AND r.is_standing"
 )
+
+# The page asks every 15 seconds when it has nothing; here it never does.
+NO_POLL = """
+    const real = window.setTimeout;
+    window.setTimeout = (run, wait, ...rest) => (wait === 15000 ? 0 : real(run, wait, ...rest));
+"""
 
 
 def open_queue(desk: Desk, work: Work, *, person: int = 0, **options: object) -> ReviewPage:
@@ -216,6 +222,29 @@ def test_two_tabs_of_one_evaluator_do_not_get_in_each_others_way(
     assert read_levels(product, work) == given
     expect(left.notices).to_be_empty()
     expect(right.notices).to_be_empty()
+
+
+def test_an_empty_tab_asks_again_as_soon_as_another_tab_has_sent_something(
+    desk: Desk, product: Product, make_work: MakeWork
+) -> None:
+    work = make_work(n_items=2)
+    left = open_queue(desk, work)
+    first = left.see()
+    right = ReviewPage(left.page.context.new_page())
+    right.page.add_init_script(NO_POLL)
+    held: list[Route] = []
+    right.page.route("**/next/", lambda route: route.continue_() if held else held.append(route))
+    with right.page.expect_request("**/next/"):
+        right.page.goto(work.path)
+
+    # The first answer is as old as it can be: it does not know of what is rated meanwhile.
+    left.page.bring_to_front()
+    left.rate(4)
+    left.expect_all_sent()
+    right.page.bring_to_front()
+    held[0].fulfill(json={"assignments": []})
+
+    assert right.see() != first
 
 
 def test_an_item_that_went_to_somebody_else_is_told_of_and_loses_nothing(

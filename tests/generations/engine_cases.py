@@ -9,12 +9,12 @@ from generations.models import Generation
 from prompts.models import ImageModel
 from tests.generations.factories import GenerationFactory
 from tests.prompts.factories import ImageModelFactory, PromptVersionFactory
-from tests.providers.openai_server import OpenAIServer
+from tests.providers.serving import ProtocolServer
 
 LIMITS = DrainLimits(linger_seconds=0.0, watch_seconds=0.1, tick_seconds=0.05)
 
 
-def make_model(server: OpenAIServer, settings: Any, **fields: Any) -> ImageModel:
+def make_model(server: ProtocolServer, settings: Any, **fields: Any) -> ImageModel:
     """Return a catalogue entry for the server, its key in the settings as the environment would put it."""
     settings.PROVIDER_KEYS = {"TEST": server.api_key}
     values = {

@@ -13,17 +13,20 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 from PIL import Image, ImageDraw
 
-from generations.choices import AttemptState, ErrorCode, ImageRole, Status
+from generations.choices import AttemptState, BreakerState, ErrorCode, ImageRole, ImportState, Status
 from generations.image_files import StoredFiles, store_image
 from generations.models import (
     Attempt,
     Dataset,
+    DatasetImport,
     DatasetItem,
     DatasetItemImage,
     DatasetVersion,
     Generation,
     InputImage,
     OutputImage,
+    ProviderHealth,
+    Quota,
     Run,
 )
 
@@ -83,6 +86,17 @@ class DatasetItemFactory(DjangoModelFactory):
     brief = factory.Sequence(lambda n: f"A lighthouse number {n}.")
     variables = factory.Sequence(lambda n: {"subject": f"lighthouse {n}"})
     tags = factory.LazyFunction(lambda: ["buildings"])
+
+
+class DatasetImportFactory(DjangoModelFactory):
+    """A file without rows that was checked, whose upload is gone."""
+
+    class Meta:
+        model = DatasetImport
+
+    dataset = factory.SubFactory(DatasetFactory)
+    file_name = "items.csv"
+    state = ImportState.CHECKED
 
 
 class RunFactory(DjangoModelFactory):
@@ -212,3 +226,32 @@ class AttemptFactory(DjangoModelFactory):
     idempotency_key = factory.Sequence(lambda n: f"attempt-{n}")
     answered_at = factory.LazyFunction(timezone.now)
     duration_ms = 2_000
+
+
+class QuotaFactory(DjangoModelFactory):
+    """A quota of the whole installation without limits; give `user`, `limit_generations`, `limit_usd`."""
+
+    class Meta:
+        model = Quota
+
+
+class ProviderHealthFactory(DjangoModelFactory):
+    """An address that was in trouble; trait `opened` is one that is not called now."""
+
+    class Meta:
+        model = ProviderHealth
+
+    class Params:
+        opened = factory.Trait(
+            state=BreakerState.OPEN,
+            n_failures=5,
+            n_openings=1,
+            opened_at=factory.LazyFunction(timezone.now),
+            blocked_until=factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=5)),
+        )
+
+    provider = "openai"
+    base_url = factory.Sequence(lambda n: f"https://images-{n}.example.com/v1")
+    last_failed_at = factory.LazyFunction(timezone.now)
+    last_error_code = ErrorCode.PROVIDER_UNAVAILABLE
+    last_error_message = "The provider could not be reached or failed on its side."

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from generations.choices import Status
-from generations.models import Dataset, DatasetVersion, Generation, Run
+from generations.models import Generation, Run
 from prompts.choices import Kind
 from tests.generations.factories import (
     AttemptFactory,
@@ -84,6 +84,8 @@ def list_forms(rows: dict[str, Any]) -> list[str]:
         reverse("admin:generations_dataset_add"),
         reverse("admin:generations_dataset_import", args=[dataset]),
         reverse("admin:generations_dataset_images", args=[dataset]),
+        reverse("admin:generations_dataset_item", args=[dataset]),
+        reverse("admin:generations_dataset_item_remove", args=[dataset]),
         reverse("admin:generations_dataset_delete", args=[dataset]),
         reverse("admin:generations_dataset_restore", args=[dataset]),
         reverse(LAUNCH),
@@ -105,7 +107,7 @@ def test_admins_and_viewers_open_every_page(
         response = client.get(address)
         assert response.status_code == 200, address
         assert (b"raw words" in response.content) == (
-            role == "admin" and str(rows["failed"].pk) in address
+            role == "admin" and any(str(rows[name].pk) in address for name in ("failed", "run"))
         ), address
 
 
@@ -361,57 +363,6 @@ def test_a_generation_is_cancelled_and_retried(as_admin: Client, rows: dict[str,
         reverse("admin:generations_generation_retry", args=[rows["failed"].pk]), follow=True
     )
     assert "only once" in again.content.decode()
-
-
-def test_a_dataset_is_imported_after_a_preview(as_admin: Client) -> None:
-    body = {"name": "Animals", "text": "key,brief,subject\na,A cat.,cat\n"}
-
-    preview = as_admin.post(reverse("admin:generations_dataset_add"), {**body, "_preview": "1"})
-    assert "1 items, nothing saved yet" in preview.content.decode()
-    assert not Dataset.objects.exists()
-    saved = as_admin.post(reverse("admin:generations_dataset_add"), body)
-
-    dataset = Dataset.objects.get()
-    assert saved.headers["Location"] == reverse("admin:generations_dataset_change", args=[dataset.pk])
-    assert DatasetVersion.objects.get().items.get().brief == "A cat."
-
-
-def test_a_mapped_file_becomes_a_new_version(as_admin: Client, rows: dict[str, Any]) -> None:
-    content = b"Prompt\tCategory\tChallenge\tNote\n" + b"bond\tAbstract\tBasic\t\n" * 3
-
-    response = as_admin.post(
-        reverse("admin:generations_dataset_import", args=[rows["dataset"].pk]),
-        {
-            "file": SimpleUploadedFile("parti.tsv", content),
-            "brief": "Prompt",
-            "variables": "prompt = Prompt",
-            "tags": "Category, Challenge",
-        },
-    )
-
-    assert response.status_code == 302, response.content
-    newest = rows["dataset"].versions.get(number=2)
-    assert [item.tags for item in newest.items.all()] == [["Abstract", "Basic"]] * 3
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        ({"text": "subject\na,b\n"}, "Line 2: The line has 2 cells"),
-        ({"text": ""}, "Choose a file, or write the rows as text"),
-        ({"text": "subject\na\n", "name": ""}, "This field is required"),
-        ({"text": "subject\na\n", "variables": "x"}, "Write each variable as name=column"),
-        ({"text": "subject\na\n", "brief": "None"}, "There is no column “None”"),
-    ],
-)
-def test_a_refused_import_names_what_is_wrong(
-    as_admin: Client, fields: dict[str, str], sentence: str
-) -> None:
-    response = as_admin.post(reverse("admin:generations_dataset_add"), {"name": "Animals", **fields})
-
-    assert response.status_code == 200
-    assert sentence in response.content.decode()
-    assert not Dataset.objects.exists()
 
 
 def test_a_datasets_images_names_and_deletion_have_their_pages(

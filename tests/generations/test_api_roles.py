@@ -61,6 +61,7 @@ def list_writes(rows: dict[str, Any]) -> list[tuple[str, str]]:
         ("delete", f"/api/v1/datasets/{dataset}/"),
         ("post", f"/api/v1/datasets/{dataset}/restore/"),
         ("post", f"/api/v1/datasets/{dataset}/import/"),
+        ("post", f"/api/v1/datasets/{dataset}/imports/"),
         ("post", f"/api/v1/datasets/{dataset}/items/"),
         ("post", f"/api/v1/datasets/{dataset}/item-images/"),
         ("post", "/api/v1/runs/"),

@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from accounts.models import User
 from generations.models import Dataset, DatasetItem, DatasetVersion
 from generations.services import dataset_rows
-from generations.services.dataset_rows import ColumnMapping, DatasetImportError, read_rows
+from generations.services.dataset_files import read_rows
+from generations.services.dataset_rows import ColumnMapping, DatasetImportError
 from generations.services.datasets import (
     DatasetAlreadyDeletedError,
     DatasetInvalidError,

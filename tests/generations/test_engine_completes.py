@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +16,7 @@ from generations.engine.drain import drain
 from generations.models import Attempt, Generation
 from tests.generations.engine_cases import LIMITS, make_due, make_model
 from tests.generations.factories import InputImageFactory
+from tests.generations.import_cases import watch_storage
 from tests.prompts.factories import ImageModelFactory
 from tests.providers.openai_server import OpenAIServer, running_server
 
@@ -74,6 +77,23 @@ def test_many_calls_are_in_flight_at_once_but_no_more_than_the_model_allows(
 
     assert tally.n_completed == 21
     assert server.max_in_flight == 7
+
+
+def test_a_slow_storage_holds_the_calls_back(server: OpenAIServer, settings: Any) -> None:
+    ahead: list[int] = []
+
+    def store_slowly(name: str) -> None:
+        if name.startswith("outputs/"):
+            ahead.append(server.n_requests - len(ahead))
+            time.sleep(0.15)
+
+    watch_storage(settings, store_slowly)
+    make_due(make_model(server, settings), 24)
+
+    tally = drain(replace(LIMITS, max_in_flight=4, max_unstored=4))
+
+    assert tally.n_completed == 24
+    assert max(ahead) <= 4 + 4
 
 
 def test_several_outputs_keep_their_order_and_cost_their_number(server: OpenAIServer, settings: Any) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.utils import timezone
 
+from accounts.models import User
 from generations.choices import AttemptState, ErrorCode, Status
 from generations.engine.claiming import claim_batch, to_model_spec
 from generations.engine.drain import drain
 from generations.engine.preparing import prepare_forgotten
 from generations.engine.recovering import close_cancelled_attempts, recover_abandoned
 from generations.engine.transitions import Failed, Failure, apply_all
-from generations.models import Attempt, Generation, OutputImage
+from generations.models import Attempt, Generation
+from generations.services.ledger import Account, reserve
+from generations.services.runs import cancel_generation
 from generations.tasks import sweep
 from tests.generations.engine_cases import LIMITS, make_due, make_model
 from tests.generations.factories import GenerationFactory, OutputImageFactory
@@ -106,36 +109,6 @@ def test_a_late_worker_writes_nothing(server: OpenAIServer, settings: Any) -> No
     assert (generation.status, generation.worker) == (Status.PROCESSING, "next")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_generation_cancelled_in_flight_is_dropped_and_stays_cancelled(
-    server: OpenAIServer, settings: Any
-) -> None:
-    server.behaviour.delay_seconds = 1.5
-    [generation] = make_due(make_model(server, settings))
-
-    def cancel() -> None:
-        while not server.requests:
-            time.sleep(0.02)
-        Generation.objects.filter(pk=generation.pk).update(
-            status=Status.CANCELLED,
-            finished_at=timezone.now(),
-            lease_expires_at=None,
-            fence=generation.fence + 2,
-        )
-        connections.close_all()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    tally = drain(LIMITS)
-    thread.join()
-
-    generation.refresh_from_db()
-    assert tally.n_dropped == 1
-    assert generation.status == Status.CANCELLED
-    assert generation.attempts.get().state == AttemptState.CANCELLED
-    assert not OutputImage.objects.exists()
-
-
 @pytest.mark.django_db
 def test_open_attempts_of_work_cancelled_long_ago_are_closed(server: OpenAIServer, settings: Any) -> None:
     [generation] = make_due(make_model(server, settings))
@@ -213,3 +186,57 @@ def test_a_claim_costs_the_same_queries_for_one_row_and_for_many(
 @pytest.mark.django_db
 def test_a_free_model_may_always_be_asked_again() -> None:
     assert to_model_spec(ImageModelFactory(is_free=True)).repeats_unknown
+
+
+@pytest.mark.django_db
+def test_a_lost_answer_is_asked_for_again_under_the_same_key(server: OpenAIServer, settings: Any) -> None:
+    server.behaviour.fault = "reset_mid_body"
+    server.behaviour.first = 1
+    options = {"supports_idempotency_key": True}
+    [generation] = make_due(make_model(server, settings, provider_options=options))
+    drain(LIMITS)
+    assert generation.attempts.get().state == AttemptState.STARTED
+    Generation.objects.filter(status=Status.QUEUED).update(due_at=timezone.now())
+
+    drain(LIMITS)
+
+    generation.refresh_from_db()
+    keys = [seen.headers["Idempotency-Key"] for seen in server.requests]
+    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
+    assert keys == [f"{generation.pk}-1"] * 2
+
+
+@pytest.mark.django_db
+def test_a_call_of_a_dead_worker_is_made_again_under_its_key(server: OpenAIServer, settings: Any) -> None:
+    options = {"supports_idempotency_key": True}
+    [generation] = make_due(make_model(server, settings, provider_options=options))
+    claim_batch(worker="dead", capacity=10)
+    _let_leases_lapse()
+
+    drain(LIMITS)
+
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
+    assert [seen.headers["Idempotency-Key"] for seen in server.requests] == [f"{generation.pk}-1"]
+
+
+@pytest.mark.django_db
+def test_what_a_cancelled_call_of_a_dead_worker_may_have_cost_counts_as_spent(
+    server: OpenAIServer, settings: Any, admin: User
+) -> None:
+    price = Decimal("0.04")
+    [generation] = make_due(make_model(server, settings), reserved_usd=price, created_by=admin)
+    reserve(account=Account.of(admin.pk, generation.created_at), prices=[price])
+    claim_batch(worker="dead", capacity=10)
+    cancel_generation(actor=admin, generation=generation)
+    Generation.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
+
+    assert close_cancelled_attempts() == 1
+
+    generation.refresh_from_db()
+    assert generation.attempts.get().state == AttemptState.UNKNOWN
+    assert (generation.status, generation.cost_usd, generation.reserved_usd) == (
+        Status.CANCELLED,
+        price,
+        None,
+    )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from generations.media.containers import is_sound_png
 from generations.media.errors import MediaError
-from generations.media.validation import MediaLimits, decode_image
+from generations.media.validation import DecodedImage, MediaLimits, check_image, decode_image
 from tests.generations import hostile_files as files
 
 GOOD = {
@@ -72,6 +76,7 @@ def test_a_good_image_tells_its_facts(mime_type: str) -> None:
         (lambda: files.announced_png(20_000, 20_000), "media_too_many_pixels"),
         (lambda: files.announced_png(1, 65_535), "media_too_many_pixels"),
         (lambda: files.announced_png(2**31 - 1, 2**31 - 1), "media_too_many_pixels"),
+        (lambda: files.announced_png(6709, 6709), "media_too_many_pixels"),
         (lambda: files.announced_png(4000, 4000), "media_truncated"),
         (lambda: files.animation("GIF", 2000), "media_animated"),
         (lambda: files.animation("PNG", 300), "media_animated"),
@@ -248,3 +253,87 @@ def test_damaged_bytes_are_an_image_or_a_reason_but_never_another_error(
     assert decoded.image.mode in {"RGB", "RGBA"}
     with Image.open(io.BytesIO(decoded.content)) as stored:
         stored.load()
+
+
+def test_a_png_is_checked_without_decoding_it_and_tells_the_same() -> None:
+    for content in (
+        GOOD["image/png"],
+        files.encode(files.picture("RGBA"), "PNG"),
+        GOOD["image/png"] + b"tail",
+    ):
+        checked, decoded = check_image(content), decode_image(content)
+
+        assert is_sound_png(content)
+        assert checked == decoded.without_pixels()
+        assert checked.content == decoded.content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        files.encode(files.picture("P"), "PNG"),
+        files.encode(files.picture("L"), "PNG"),
+        files.encode(files.picture(), "PNG", exif=files.exif(orientation=6)),
+        files.metadata_png(),
+        files.announced_png(400, 400),
+        files.animation("PNG", 3),
+    ],
+)
+def test_of_any_other_png_nothing_is_known_without_decoding(content: bytes) -> None:
+    assert not is_sound_png(content)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF"])
+def test_other_formats_are_decoded_to_be_checked(kind: str) -> None:
+    content = files.encode(files.picture("P" if kind == "GIF" else "RGB"), kind)
+
+    assert isinstance(check_image(content), DecodedImage)
+    with pytest.raises(MediaError):
+        check_image(content[: len(content) // 2])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.binary(min_size=1, max_size=3)), max_size=2), st.booleans())
+def test_a_png_that_passes_the_check_can_be_decoded(
+    damages: list[tuple[float, bytes]], repaired: bool
+) -> None:
+    content = bytearray(GOOD["image/png"])
+    for place, replacement in damages:
+        start = 8 + int((len(content) - 8) * place)
+        content[start : start + len(replacement)] = replacement
+    damaged = files.with_right_checksums(bytes(content)) if repaired else bytes(content)
+
+    try:
+        checked = check_image(damaged)
+    except MediaError:
+        return
+    assert decode_image(checked.content).sha256 == checked.sha256
+
+
+def test_a_file_on_disk_is_decoded_like_one_in_memory(tmp_path: Path) -> None:
+    for mime_type, content in GOOD.items():
+        path = tmp_path / mime_type.replace("/", ".")
+        path.write_bytes(content + b"tail")
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        decoded = decode_image(mapped)
+
+        assert decoded.content == content
+        assert decoded.image.tobytes() == decode_image(content).image.tobytes()
+
+
+def test_the_largest_picture_that_is_taken_costs_less_than_200_mb() -> None:
+    measure = """
+import resource, sys
+from generations.media.derivatives import make_derivatives
+from generations.media.validation import decode_image
+content = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+make_derivatives(decode_image(content).image)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    content = files.flat_png(6700, 6700)
+
+    grown = subprocess.run([sys.executable, "-c", measure], input=content, capture_output=True, check=True)
+
+    assert int(grown.stdout) < 200 * 1024

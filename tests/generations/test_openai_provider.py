@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,9 @@ from generations.providers.base import (
 from generations.providers.openai import OpenAIProvider
 from generations.providers.registry import PROVIDERS, UnknownProviderError, create_provider
 from mayagen.common.http_safety import create_session
-from tests.providers.openai_server import API_KEY, OpenAIServer, make_png, running_server
+from prompts.choices import Provider
+from tests.providers.openai_server import API_KEY, OpenAIServer
+from tests.providers.serving import make_png
 
 REQUEST = ProviderRequest(
     endpoint="gpt-image-1",
@@ -43,30 +44,7 @@ REQUEST = ProviderRequest(
     timeout_seconds=5,
 )
 
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[OpenAIServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: OpenAIServer) -> OpenAIServer:
-    running.behaviour = type(running.behaviour)()
-    running.requests.clear()
-    running.n_requests = running.n_downloads = running.max_in_flight = 0
-    return running
-
-
-@pytest.fixture
-async def session(server: OpenAIServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with create_session(allowed_endpoints=frozenset({("127.0.0.1", server.port)})) as session:
-        yield session
-
-
-@pytest.fixture
-def provider(server: OpenAIServer, session: aiohttp.ClientSession) -> OpenAIProvider:
-    return OpenAIProvider(ProviderConfig(base_url=f"{server.url}/v1", api_key=API_KEY), session)
+PROTOCOL = "openai"
 
 
 def png(mode: str = "RGB", size: tuple[int, int] = (64, 64), colour: Any = 0) -> bytes:
@@ -133,6 +111,21 @@ async def test_a_seed_is_sent_only_where_the_server_is_said_to_take_it(
 
     assert [request.fields.get("seed") for request in server.requests] == [None, 7]
     assert (provider.capabilities.seeds, local.capabilities.seeds) == (False, True)
+
+
+async def test_an_idempotency_key_is_sent_only_where_the_server_is_said_to_honour_it(
+    server: OpenAIServer, session: aiohttp.ClientSession, provider: OpenAIProvider
+) -> None:
+    options = {"supports_idempotency_key": True}
+    gateway = OpenAIProvider(
+        ProviderConfig(base_url=f"{server.url}/v1", api_key=API_KEY, options=options), session
+    )
+
+    await provider.generate(REQUEST)
+    await gateway.generate(REQUEST)
+
+    assert [request.headers.get("Idempotency-Key") for request in server.requests] == [None, "one"]
+    assert (provider.capabilities.idempotency_keys, gateway.capabilities.idempotency_keys) == (False, True)
 
 
 async def test_one_input_goes_as_image_and_several_as_a_list(
@@ -354,7 +347,7 @@ async def test_hundreds_of_calls_are_in_flight_at_once(
 
 
 async def test_the_registry_knows_its_providers_and_no_other(session: aiohttp.ClientSession) -> None:
-    assert set(PROVIDERS) == {"embedded", "openai", "azure_openai"}
+    assert set(PROVIDERS) == set(Provider.values)
     with pytest.raises(UnknownProviderError):
         create_provider("imaginary", ProviderConfig(), session)
     with pytest.raises(ProviderError) as caught:

@@ -198,7 +198,7 @@ def test_progress_says_rate_end_cost_and_failures(django_assert_num_queries: Any
     GenerationFactory(**common, failed=True, started_at=minute_ago, error_code=ErrorCode.TIMEOUT)
     GenerationFactory.create_batch(2, **common)
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         progress = get_run_progress(run_id=run.pk, now=now)
 
     assert (progress.n_total, progress.n_finished, progress.is_finished) == (6, 4, False)

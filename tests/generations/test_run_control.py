@@ -54,7 +54,7 @@ def test_a_worker_that_holds_a_cancelled_generation_has_an_old_fence(admin: User
     cancelled = cancel_generation(actor=admin, generation=generation)
 
     assert cancelled.fence == 2
-    assert cancelled.lease_expires_at is None
+    assert cancelled.lease_expires_at == generation.lease_expires_at
     assert cancelled.finished_at is not None
 
 

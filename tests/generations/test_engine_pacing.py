@@ -1,0 +1,64 @@
+"""Jobs are asked for about when they end, whether they run for a second or for an hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from generations.engine.pacing import AGE_SHARE, LONGEST_SECONDS, SOONEST_SECONDS, Pace
+
+
+def _follow(pace: Pace, *, length: float, is_scout: bool = False) -> tuple[float, int]:
+    """Ask for a job of this length; return how late its end was found and how many questions that took."""
+    age = running = 0.0
+    n_questions = 0
+    while True:
+        age += pace.get_pause_seconds(age_seconds=age, is_scout=is_scout)
+        n_questions += 1
+        if age >= length:
+            pace.learn(running_seconds=running, ended_seconds=age)
+            return age - length, n_questions
+        running = age
+
+
+@pytest.mark.parametrize("length", [0.2, 1.0, 5.0, 30.0, 240.0])
+def test_ends_are_found_soon_and_by_few_questions_once_their_time_is_known(length: float) -> None:
+    pace = Pace()
+    _follow(pace, length=length, is_scout=True)
+
+    followed = [_follow(pace, length=length) for _ in range(200)][20:]
+
+    assert max(late for late, _ in followed) <= max(SOONEST_SECONDS, 2 * AGE_SHARE * length)
+    assert sum(n_questions for _, n_questions in followed) / len(followed) <= 4
+
+
+def test_only_scouts_ask_before_anybody_knows() -> None:
+    pace = Pace()
+
+    assert pace.get_pause_seconds(age_seconds=0.0, is_scout=False) == LONGEST_SECONDS
+    assert pace.get_pause_seconds(age_seconds=0.0, is_scout=True) < 1
+
+
+def test_jobs_that_were_found_late_are_asked_for_earlier_the_next_time() -> None:
+    pace = Pace()
+    pace.learn(running_seconds=0.0, ended_seconds=8.0)
+
+    late = [_follow(pace, length=5.0)[0] for _ in range(200)]
+
+    assert late[-1] <= SOONEST_SECONDS
+
+
+def test_one_quick_job_among_many_does_not_set_the_pace() -> None:
+    pace = Pace()
+    for length in [20.0] * 30 + [0.5]:
+        _follow(pace, length=length)
+
+    assert (pace.usual_seconds or 0.0) > 15
+
+
+def test_the_pace_follows_jobs_that_have_become_longer() -> None:
+    pace = Pace()
+    followed = [_follow(pace, length=length) for length in [2.0] * 50 + [40.0] * 60]
+
+    late, n_questions = followed[-1]
+    assert late <= 40 * AGE_SHARE
+    assert n_questions <= 4

@@ -1,0 +1,72 @@
+"""The engine with Replicate: one order for each picture, and none again for what may have been charged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from generations.choices import ErrorCode, Status
+from generations.engine.drain import drain
+from generations.models import Attempt, Generation
+from prompts.models import ImageModel
+from tests.generations.engine_cases import LIMITS, make_due, make_model
+from tests.providers.replicate_server import ReplicateServer, running_server
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def server() -> Iterator[ReplicateServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def model(server: ReplicateServer, settings: Any) -> ImageModel:
+    return make_model(
+        server, settings, provider="replicate", endpoint="acme/painter", base_url=server.base_url
+    )
+
+
+def _read(generation: Generation) -> tuple[str, str]:
+    generation.refresh_from_db()
+    return generation.status, generation.error_code
+
+
+def test_each_generation_is_ordered_once_and_completes(server: ReplicateServer, model: ImageModel) -> None:
+    server.behaviour.delay_seconds = 0.3
+    generations = make_due(model, 20)
+
+    drain(LIMITS)
+
+    assert [_read(generation) for generation in generations] == [(Status.COMPLETED, "")] * 20
+    assert set(Attempt.objects.values_list("provider_job_id", flat=True)) == set(server.jobs)
+    assert server.ledger.sum_usd() == 20 * server.price_usd
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"outcome": "failed", "error": "NSFW content detected."}, ErrorCode.REFUSED),
+        ({"outcome": "failed", "error": "CUDA error"}, ErrorCode.BAD_OUTPUT),
+        ({"file_status": 404}, ErrorCode.BAD_OUTPUT),
+        ({"file_fault": "truncated"}, ErrorCode.BAD_OUTPUT),
+        ({"file_fault": "wrong_type"}, ErrorCode.BAD_OUTPUT),
+        ({"fault": "no_credit"}, ErrorCode.QUOTA_EXHAUSTED),
+        ({"fault": "dropped"}, ErrorCode.OUTCOME_UNKNOWN),
+    ],
+)
+def test_what_may_not_be_ordered_again_fails_at_once(
+    server: ReplicateServer, model: ImageModel, changes: dict[str, Any], code: str
+) -> None:
+    for name, value in changes.items():
+        setattr(server.behaviour, name, value)
+    [generation] = make_due(model)
+
+    drain(LIMITS)
+    drain(LIMITS)
+
+    assert _read(generation) == (Status.FAILED, code)
+    assert len(server.ledger.list_entries("asked")) == 1
