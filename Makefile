@@ -14,7 +14,7 @@ COMPILE := cd requirements && ../$(BIN)/pip-compile --quiet --generate-hashes --
 
 .DEFAULT_GOAL := help
 .PHONY: help run install install-dev test test-postgres coverage e2e lint types imports migrations-check deploy-check \
-	check format bench requirements clean
+	check format bench faults requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,7 +51,7 @@ coverage: $(DEV) ## Run all tests but the browser's and list the lines that none
 	@$(BIN)/python -m coverage report
 
 e2e: $(DEV) ## Run the browser's tests, on DATABASE_URL
-	@exec $(BIN)/python -m pytest -m e2e $(ARGS)
+	@exec $(BIN)/python -m pytest -m e2e --numprocesses $(WORKERS) $(ARGS)
 
 lint: $(DEV) ## Check style and format
 	@$(BIN)/ruff check .
@@ -84,6 +84,9 @@ ifdef NAME
 else
 	@grep -lE '^def main\(' tests/benchmarks/*.py | sed -E 's|.*/(.*)\.py|make bench NAME=\1|'
 endif
+
+faults: $(DEV) ## Let processes, database and storage fail while work goes on: SEED=1, or ARGS="--seeds 10"
+	@exec $(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 requirements: $(DEV) ## Compile the pins again
 	@$(COMPILE) --output-file base.txt base.in
