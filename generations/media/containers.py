@@ -10,9 +10,10 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final
+
+from isal import isal_zlib
 
 from generations.media.errors import MediaTooComplexError, MediaTruncatedError
 
@@ -108,7 +109,7 @@ def is_sound_png(content: Content) -> bool:
         return False
     if set(kinds[n_before:-1]) != {b"IDAT"}:
         return False
-    if any(zlib.crc32(body[:-4]) != int.from_bytes(body[-4:], "big") for _, body in chunks):
+    if any(isal_zlib.crc32(body[:-4]) != int.from_bytes(body[-4:], "big") for _, body in chunks):
         return False
     row_bytes, n_rows = _measure_rows(chunks[0][1][4:-4])
     return row_bytes > 0 and _has_sound_rows(
@@ -127,7 +128,7 @@ def _measure_rows(header: memoryview) -> tuple[int, int]:
 
 
 def _has_sound_rows(packed: Sequence[memoryview], row_bytes: int, n_rows: int) -> bool:
-    unpacker = zlib.decompressobj()
+    unpacker = isal_zlib.decompressobj()
     left = row_bytes * n_rows
     try:
         for part in packed:
@@ -137,12 +138,12 @@ def _has_sound_rows(packed: Sequence[memoryview], row_bytes: int, n_rows: int) -
                 left -= len(block)
                 if left < 0:
                     return False
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc] # its stub gives the value for the type
         return False
     return unpacker.eof and left == 0
 
 
-def _unpack(unpacker: zlib._Decompress, packed: memoryview) -> Iterator[bytes]:
+def _unpack(unpacker: isal_zlib.Decompress, packed: memoryview) -> Iterator[bytes]:
     while block := unpacker.decompress(packed, _UNPACKED_BYTES):
         yield block
         packed = memoryview(unpacker.unconsumed_tail)
