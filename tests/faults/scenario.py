@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.benchmarks.support import wait_until
 from tests.faults.installation import (
@@ -28,6 +28,7 @@ from tests.faults.judging import (
     judge_submissions,
 )
 from tests.faults.machine import Machine, own_machine
+from tests.faults.passing import Passage
 from tests.faults.providers import KINDS, RunningProvider
 from tests.faults.proxy import PostgresProxy
 from tests.faults.relay import Relay
@@ -101,7 +102,7 @@ class FaultRun:
         self._stopper = Stopper(self._installation, proxy, relays, rng, say=self.say)
         self._watch = Watch(machine.postgres.url)
 
-    def _serve(self, server: PostgresProxy | Relay, stack: ExitStack) -> None:
+    def _serve(self, server: Passage[Any], stack: ExitStack) -> None:
         asyncio.run_coroutine_threadsafe(server.start(), self._loop).result(timeout=10)
         stack.callback(lambda: asyncio.run_coroutine_threadsafe(server.stop(), self._loop).result(timeout=10))
 
