@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db.models.functions import Now
 
 from generations.engine.adopting import list_forsaken
@@ -11,7 +13,10 @@ from generations.engine.recovering import close_cancelled_attempts, recover_aban
 from generations.models import Generation
 from generations.services.importing.work import is_import_forgotten, work_on_imports
 from generations.services.near_duplicates import compare_outputs, hash_outputs
+from generations.services.orphans import collect_orphans
 from generations.waking import wake_engine, wake_importer
+
+COLLECTION_SECONDS: Final = 300.0
 
 
 def drain() -> None:
@@ -38,3 +43,8 @@ def sweep() -> None:
         wake_importer()
     hash_outputs()
     compare_outputs()
+
+
+def collect_orphaned_files() -> None:
+    """Remove stored files that no row names; what there is no time for today is left for another day."""
+    collect_orphans(seconds=COLLECTION_SECONDS)

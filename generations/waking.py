@@ -11,6 +11,7 @@ from django_q.tasks import async_task
 DRAIN_TASK: Final = "generations.tasks.drain"
 IMPORT_TASK: Final = "generations.tasks.import_datasets"
 SWEEP_TASK: Final = "generations.tasks.sweep"
+COLLECT_TASK: Final = "generations.tasks.collect_orphaned_files"
 
 
 def wake_engine() -> None:
@@ -32,6 +33,14 @@ def schedule_sweep() -> None:
     Schedule.objects.get_or_create(
         name="Sweep generations",
         defaults={"func": SWEEP_TASK, "schedule_type": Schedule.MINUTES, "minutes": 1, "repeats": -1},
+    )
+
+
+def schedule_collection() -> None:
+    """Make the schedule that looks for orphaned files each day, unless it is there."""
+    Schedule.objects.get_or_create(
+        name="Collect orphaned files",
+        defaults={"func": COLLECT_TASK, "schedule_type": Schedule.DAILY, "repeats": -1},
     )
 
 

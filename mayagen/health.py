@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from django_q.status import Stat
 
 from generations.engine.waiting import get_seconds_overdue
+from generations.media.naming import make_probe_key
 
 PROBE_INTERVAL_S = 10.0
 
@@ -130,7 +131,7 @@ class _StorageProbe:
     @staticmethod
     def _probe() -> None:
         written = secrets.token_bytes(64)
-        name = default_storage.save(f"health/{secrets.token_hex(8)}", ContentFile(written))
+        name = default_storage.save(make_probe_key(), ContentFile(written))
         try:
             with default_storage.open(name) as file:
                 if file.read() != written:
