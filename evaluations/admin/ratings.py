@@ -114,7 +114,7 @@ class RatingAdmin(ProductModelAdmin):
         if image is None:
             return "–"
         return format_html(
-            '<a href="{}"><img src="{}" alt="" width="48" height="48" loading="lazy"></a>',
+            '<a href="{}"><img src="{}" alt="Open the generation" width="48" height="48" loading="lazy"></a>',
             reverse("admin:generations_generation_change", args=[image.generation_id]),
             reverse("generations:image-file", args=[image.pk, "small"]),
         )

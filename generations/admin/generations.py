@@ -156,9 +156,10 @@ class GenerationAdmin(ProductModelAdmin):
         """The first output, small."""
         outputs = list(generation.outputs.all())
         if not outputs:
-            return format_html('<span class="mg-thumb mg-thumb-empty" title="{}"></span>', "No image")
+            empty = '<span class="mg-thumb mg-thumb-empty" role="img" aria-label="{0}" title="{0}"></span>'
+            return format_html(empty, "No image")
         address = shared.image_url(outputs[0], "small")
-        return format_html('<img class="mg-thumb" src="{}" alt="" loading="lazy">', address)
+        return format_html('<img class="mg-thumb" src="{}" alt="Image" loading="lazy">', address)
 
     @display(description="Case")
     def case(self, generation: Generation) -> str:

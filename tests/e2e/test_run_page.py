@@ -70,7 +70,7 @@ def test_what_has_the_focus_keeps_it_while_numbers_and_pictures_come(desk: Desk,
     assert page.evaluate("window.scrollY") == 200
     expect(page.locator("#progress-heading")).to_contain_text("72 of 72 finished")
     expect(page.locator("#grid img")).to_have_count(36)
-    expect(page.get_by_role("button", name="Retry Model not set up")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry these: Model not set up")).to_be_visible()
 
 
 def test_a_slice_is_chosen_by_keys_alone(desk: Desk, product: Product) -> None:
