@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from generations.engine.drain import DrainLimits
 from generations.models import Generation
@@ -38,3 +41,10 @@ def make_due(model: ImageModel, n: int = 1, **fields: Any) -> list[Generation]:
     """Return queued generations of one version of that model."""
     version = PromptVersionFactory(image_model=model, parameters={})
     return list(GenerationFactory.create_batch(n, prompt_version=version, image_model=model, **fields))
+
+
+def let_leases_lapse() -> None:
+    """Leave no lease of any worker standing."""
+    Generation.objects.filter(lease_expires_at__isnull=False).update(
+        lease_expires_at=timezone.now() - timedelta(seconds=1)
+    )

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
-from PIL import Image
 
 from generations.providers.base import ProviderConfig, ProviderError, ProviderRequest, ProviderResult
 from generations.providers.fal import FalProvider
-from tests.providers.fal_server import API_KEY, Behaviour, FalServer
+from generations.providers.fal_webhooks import forget_keys
+from tests.generations.provider_cases import ORDER
+from tests.providers.fal_server import API_KEY, Behaviour, FalServer, running_server
 
 MODEL = "fal-ai/flux/dev"
-REQUEST = ProviderRequest(
-    endpoint=MODEL,
-    kind="text_to_image",
-    prompt="a cat",
-    system_prompt="",
-    negative_prompt="",
-    parameters={},
-    seed=None,
-    n_outputs=1,
-    width_px=1024,
-    height_px=768,
-    inputs=(),
-    idempotency_key="one",
-    timeout_seconds=5,
-)
+REQUEST = replace(ORDER, endpoint=MODEL, height_px=768)
 
 
 def reset(server: FalServer) -> None:
@@ -40,17 +29,20 @@ def reset(server: FalServer) -> None:
     server.n_requests = server.n_questions = server.n_downloads = server.max_in_flight = 0
 
 
+@contextmanager
+def running_stranger() -> Iterator[FalServer]:
+    """Run a server whose public keys nobody has fetched."""
+    forget_keys()
+    with running_server() as server:
+        yield server
+    forget_keys()
+
+
 def make_provider(
     server: FalServer, session: aiohttp.ClientSession, *, api_key: str = API_KEY, **options: Any
 ) -> FalProvider:
     config = ProviderConfig(base_url=server.url, api_key=api_key, options=options, endpoint=MODEL)
     return FalProvider(config, session)
-
-
-def png(mode: str = "RGB", size: tuple[int, int] = (64, 64), colour: Any = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, size, colour).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def from_data_uri(uri: str) -> bytes:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from generations.engine.answering import Submitted
+from generations.engine.claiming import claim_batch
+from generations.engine.drain import drain
+from generations.engine.transitions import apply_all
+from generations.engine.work import Work
+from generations.models import Generation
 from prompts.models import ImageModel
-from tests.generations.engine_cases import make_model
+from tests.generations.engine_cases import LIMITS, make_due, make_model
 from tests.providers.fal_server import FalServer
 
 
@@ -20,3 +26,16 @@ def make_job_model(server: FalServer, settings: Any, **fields: Any) -> ImageMode
         **fields,
     }
     return make_model(server, settings, **values)
+
+
+def leave_job_behind(model: ImageModel) -> tuple[Generation, Work]:
+    """Return a generation and the work on it of a worker that goes no further than noting the job's id.
+
+    The provider has made the job's pictures, and got a single order for them.
+    """
+    [ended] = make_due(model)
+    drain(LIMITS)
+    [generation] = make_due(model)
+    [work] = claim_batch(worker="dead", capacity=1)
+    apply_all([Submitted(work, ended.attempts.get().provider_job_id)])
+    return generation, work

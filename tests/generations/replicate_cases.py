@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -18,24 +19,11 @@ from generations.providers.base import (
     ProviderResult,
 )
 from generations.providers.replicate import ReplicateProvider
+from tests.generations.provider_cases import ORDER
 from tests.providers.replicate_server import API_KEY, ReplicateServer
 from tests.providers.serving import make_png
 
-REQUEST = ProviderRequest(
-    endpoint="acme/painter",
-    kind="text_to_image",
-    prompt="a cat",
-    system_prompt="",
-    negative_prompt="",
-    parameters={},
-    seed=None,
-    n_outputs=1,
-    width_px=512,
-    height_px=512,
-    inputs=(),
-    idempotency_key="one",
-    timeout_seconds=5,
-)
+REQUEST = replace(ORDER, endpoint="acme/painter", width_px=512, height_px=512)
 SMALL = InputFile("reference", make_png(side_px=64), "image/png")
 
 

@@ -21,20 +21,15 @@ from generations.providers.base import ErrorCode, InputFile, ProviderConfig, Pro
 from generations.providers.embedded import EMBEDDED_PARAMETERS_SCHEMA, EmbeddedProvider
 from generations.providers.renderer.styles import LOOKS
 from mayagen.common.http_safety import create_session
+from tests.generations.provider_cases import ORDER, png
 
-REQUEST = ProviderRequest(
+REQUEST = replace(
+    ORDER,
     endpoint="embedded",
-    kind="text_to_image",
     prompt="a red cat in a green field",
-    system_prompt="",
-    negative_prompt="",
-    parameters={},
     seed=7,
-    n_outputs=1,
     width_px=256,
     height_px=256,
-    inputs=(),
-    idempotency_key="one",
     timeout_seconds=10,
 )
 
@@ -56,12 +51,6 @@ def opened(content: bytes) -> Image.Image:
 def difference(first: bytes, second: bytes) -> float:
     """The mean difference of two pictures of one size, in levels of 255."""
     return sum(ImageStat.Stat(ImageChops.difference(opened(first), opened(second))).mean) / 3
-
-
-def as_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("style", ["auto", *LOOKS])
@@ -180,7 +169,7 @@ async def test_an_edit_with_a_mask_changes_nothing_outside_it(
         transparent = Image.new("RGBA", (256, 256), "black")
         transparent.putalpha(mask.point([255 - level for level in range(256)]))
         mask = transparent
-    inputs = [InputFile("reference", source, "image/png"), InputFile("mask", as_png(mask), "image/png")]
+    inputs = [InputFile("reference", source, "image/png"), InputFile("mask", png(mask), "image/png")]
 
     edited = await render(provider, replace(REQUEST, kind="inpainting", prompt="a blue bird", inputs=inputs))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from generations.engine.drain import drain
 from generations.engine.recovering import recover_abandoned
 from generations.models import Attempt, Generation
 from prompts.models import ImageModel
-from tests.generations.engine_cases import LIMITS, make_due, make_model
+from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due, make_model
 from tests.providers.fal_server import Behaviour, FalServer, running_server
 from tests.providers.serving import Dice
 
@@ -110,9 +109,7 @@ def test_the_next_worker_resumes_the_job_of_a_dead_one(server: FalServer, model:
     Attempt.objects.filter(pk=work.attempt_id).update(
         state=AttemptState.SUBMITTED, provider_job_id=f"fal-ai/flux/requests/{job_id}"
     )
-    Generation.objects.filter(status=Status.PROCESSING).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
+    let_leases_lapse()
     recover_abandoned()
 
     drain(LIMITS)

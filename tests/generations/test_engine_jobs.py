@@ -6,13 +6,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connections
-from django.utils import timezone
 
 from accounts.models import User
 from generations.choices import AttemptState, ErrorCode, Status
@@ -25,8 +23,8 @@ from generations.engine.recovering import recover_abandoned
 from generations.engine.transitions import apply_all
 from generations.models import Attempt, Generation
 from generations.services.runs import cancel_generation
-from tests.generations.engine_cases import LIMITS, make_due
-from tests.generations.job_cases import make_job_model
+from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due
+from tests.generations.job_cases import leave_job_behind, make_job_model
 from tests.providers.fal_server import Behaviour, FalServer, running_server
 
 
@@ -34,12 +32,6 @@ from tests.providers.fal_server import Behaviour, FalServer, running_server
 def server() -> Iterator[FalServer]:
     with running_server() as server:
         yield server
-
-
-def _let_leases_lapse() -> None:
-    Generation.objects.filter(lease_expires_at__isnull=False).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
 
 
 def _when(is_time: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
@@ -61,6 +53,16 @@ def _when(is_time: Callable[[], bool], act: Callable[[], object]) -> threading.T
     return thread
 
 
+def _drain_while_cancelling(generation: Generation, actor: User) -> None:
+    """Drain, and have the generation cancelled as soon as its job is submitted."""
+    cancelling = _when(
+        lambda: Attempt.objects.filter(state=AttemptState.SUBMITTED).exists(),
+        lambda: cancel_generation(actor=actor, generation=generation),
+    )
+    drain(LIMITS)
+    cancelling.join()
+
+
 @pytest.mark.django_db
 def test_a_job_is_submitted_once_and_its_result_kept(server: FalServer, settings: Any) -> None:
     server.behaviour = Behaviour(delay_seconds=0.3)
@@ -80,18 +82,13 @@ def test_a_job_is_submitted_once_and_its_result_kept(server: FalServer, settings
 def test_the_job_of_a_dead_worker_is_asked_for_and_not_submitted_again(
     server: FalServer, settings: Any
 ) -> None:
-    [generation] = make_due(make_job_model(server, settings))
-    drain(LIMITS)
-    job_id = generation.attempts.get().provider_job_id
-    [other] = make_due(generation.image_model)
-    [work] = claim_batch(worker="dead", capacity=1)
-    apply_all([Submitted(work, job_id)])
-    _let_leases_lapse()
+    generation, _ = leave_job_behind(make_job_model(server, settings))
+    let_leases_lapse()
 
     drain(LIMITS)
 
-    other.refresh_from_db()
-    assert (other.status, other.attempts.count()) == (Status.COMPLETED, 1)
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
     assert len(server.requests) == 1
 
 
@@ -127,19 +124,14 @@ def test_a_job_that_has_ended_leaves_its_place_before_its_result_is_fetched(
 def test_a_result_that_a_dead_worker_had_yet_to_fetch_is_fetched_by_the_next(
     server: FalServer, settings: Any
 ) -> None:
-    [generation] = make_due(make_job_model(server, settings))
-    drain(LIMITS)
-    job_id = generation.attempts.get().provider_job_id
-    [other] = make_due(generation.image_model)
-    [work] = claim_batch(worker="dead", capacity=1)
-    apply_all([Submitted(work, job_id)])
+    generation, work = leave_job_behind(make_job_model(server, settings))
     apply_all([Ended(work)])
-    _let_leases_lapse()
+    let_leases_lapse()
 
     drain(LIMITS)
 
-    other.refresh_from_db()
-    assert (other.status, other.attempts.count()) == (Status.COMPLETED, 1)
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
     assert len(server.requests) == 1
 
 
@@ -163,7 +155,7 @@ def test_abandoned_calls_that_may_be_repeated_are_taken_up_although_they_hold_al
 ) -> None:
     make_due(make_job_model(server, settings, max_in_flight=2, repeats_unknown=True), 3)
     works = claim_batch(worker="dead", capacity=5)
-    _let_leases_lapse()
+    let_leases_lapse()
     recover_abandoned()
 
     again = claim_batch(worker="next", capacity=5)
@@ -191,7 +183,7 @@ def test_a_worker_that_died_before_the_job_id_was_noted_leaves_an_unknown(
 ) -> None:
     [generation] = make_due(make_job_model(server, settings))
     claim_batch(worker="dead", capacity=1)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     assert recover_abandoned() == 1
 
@@ -218,12 +210,7 @@ def test_a_job_cancelled_in_flight_is_stopped_at_the_provider(
     server.behaviour = Behaviour(delay_seconds=15)
     [generation] = make_due(make_job_model(server, settings))
 
-    cancelling = _when(
-        lambda: Attempt.objects.filter(state=AttemptState.SUBMITTED).exists(),
-        lambda: cancel_generation(actor=admin, generation=generation),
-    )
-    drain(LIMITS)
-    cancelling.join()
+    _drain_while_cancelling(generation, admin)
 
     generation.refresh_from_db()
     assert (generation.status, generation.is_completed_after_cancel) == (Status.CANCELLED, False)
@@ -239,12 +226,7 @@ def test_what_a_provider_delivers_after_a_cancel_is_kept_and_marked(
     server.behaviour = Behaviour(delay_seconds=1.5, ignores_cancel=True)
     [generation] = make_due(make_job_model(server, settings))
 
-    cancelling = _when(
-        lambda: Attempt.objects.filter(state=AttemptState.SUBMITTED).exists(),
-        lambda: cancel_generation(actor=admin, generation=generation),
-    )
-    drain(LIMITS)
-    cancelling.join()
+    _drain_while_cancelling(generation, admin)
 
     generation.refresh_from_db()
     assert (generation.status, generation.is_completed_after_cancel) == (Status.CANCELLED, True)
@@ -258,14 +240,9 @@ def test_what_a_provider_delivers_after_a_cancel_is_kept_and_marked(
 def test_the_job_of_a_cancelled_generation_whose_worker_died_is_taken_up(
     server: FalServer, settings: Any, admin: User
 ) -> None:
-    [finished] = make_due(make_job_model(server, settings))
-    drain(LIMITS)
-    job_id = finished.attempts.get().provider_job_id
-    [generation] = make_due(finished.image_model)
-    [work] = claim_batch(worker="dead", capacity=1)
-    apply_all([Submitted(work, job_id)])
+    generation, _ = leave_job_behind(make_job_model(server, settings))
     cancel_generation(actor=admin, generation=generation)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     drain(LIMITS)
 
@@ -280,7 +257,7 @@ def test_a_lease_that_lapsed_unnoticed_is_given_back_before_the_call_leaves(
 ) -> None:
     [generation] = make_due(make_job_model(server, settings))
     [work] = claim_batch(worker="frozen", capacity=1)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     assert apply_all([Confirmed(work)]) == [False]
 
@@ -296,7 +273,7 @@ def test_a_call_is_not_confirmed_to_whom_another_worker_has_followed(
 ) -> None:
     make_due(make_job_model(server, settings, repeats_unknown=True))
     [frozen] = claim_batch(worker="frozen", capacity=1)
-    _let_leases_lapse()
+    let_leases_lapse()
     recover_abandoned()
     [following] = claim_batch(worker="next", capacity=1)
 

@@ -21,7 +21,7 @@ from generations.engine.driving import SURE_SECONDS
 from generations.engine.recovering import recover_abandoned
 from generations.models import Attempt, Generation, OutputImage
 from generations.waking import wake_engine
-from tests.generations.engine_cases import make_due, make_model
+from tests.generations.engine_cases import let_leases_lapse, make_due, make_model
 from tests.generations.engine_processes import running_drain, running_queue, wait_until
 from tests.generations.factories import InputImageFactory
 from tests.providers.openai_server import OpenAIServer, running_server
@@ -33,12 +33,6 @@ pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 def server() -> Iterator[OpenAIServer]:
     with running_server() as server:
         yield server
-
-
-def _let_leases_lapse() -> None:
-    Generation.objects.filter(status=Status.PROCESSING).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -65,7 +59,7 @@ def test_a_process_frozen_before_its_call_does_not_submit(
     with running_drain(tmp_path, api_key=server.api_key) as process:
         wait_until(Attempt.objects.exists, "the claim")
         _stop(process)
-        _let_leases_lapse()
+        let_leases_lapse()
         if is_taken_up:
             recover_abandoned()
         time.sleep(SURE_SECONDS + 0.2)
@@ -97,7 +91,7 @@ def test_a_process_frozen_in_its_call_writes_nothing_afterwards(
     with running_drain(tmp_path, api_key=server.api_key) as process:
         wait_until(lambda: server.requests, "the call")
         _stop(process)
-        _let_leases_lapse()
+        let_leases_lapse()
         recover_abandoned()
         process.send_signal(signal.SIGCONT)
         wait_until(lambda: process.poll() is not None, "the end of the drain")
@@ -134,7 +128,7 @@ def test_a_killed_process_is_followed_by_one_that_takes_up_its_work(
         wait_until(lambda: len(server.requests) == 4, "four calls")
         process.kill()
         process.wait()
-    _let_leases_lapse()
+    let_leases_lapse()
 
     with running_drain(tmp_path, api_key=server.api_key) as process:
         wait_until(lambda: process.poll() is not None, "the end of the drain")

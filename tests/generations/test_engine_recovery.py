@@ -23,7 +23,7 @@ from generations.models import Attempt, Generation
 from generations.services.ledger import Account, reserve
 from generations.services.runs import cancel_generation
 from generations.tasks import sweep
-from tests.generations.engine_cases import LIMITS, make_due, make_model
+from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due, make_model
 from tests.generations.factories import GenerationFactory, OutputImageFactory
 from tests.prompts.factories import ImageModelFactory
 from tests.providers.openai_server import OpenAIServer, running_server
@@ -35,19 +35,13 @@ def server() -> Iterator[OpenAIServer]:
         yield server
 
 
-def _let_leases_lapse() -> None:
-    Generation.objects.filter(status=Status.PROCESSING).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
-
-
 @pytest.mark.django_db
 def test_a_call_of_a_dead_worker_with_an_unknown_outcome_waits_for_a_person(
     server: OpenAIServer, settings: Any
 ) -> None:
     [generation] = make_due(make_model(server, settings))
     claim_batch(worker="dead", capacity=10)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     assert recover_abandoned() == 1
 
@@ -61,7 +55,7 @@ def test_a_call_of_a_dead_worker_with_an_unknown_outcome_waits_for_a_person(
 def test_a_free_call_of_a_dead_worker_is_made_again_under_the_same_attempt() -> None:
     [generation] = make_due(ImageModelFactory(parameters_schema={}, default_parameters={}), width_px=64)
     claim_batch(worker="dead", capacity=10)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     drain(LIMITS)
 
@@ -77,7 +71,7 @@ def test_a_job_that_was_submitted_is_asked_for_and_keeps_its_attempt(
     make_due(make_model(server, settings))
     [work] = claim_batch(worker="dead", capacity=10)
     Attempt.objects.filter(pk=work.attempt_id).update(state=AttemptState.SUBMITTED, provider_job_id="job-1")
-    _let_leases_lapse()
+    let_leases_lapse()
     recover_abandoned()
 
     [again] = claim_batch(worker="next", capacity=10)
@@ -98,7 +92,7 @@ def test_a_lease_that_has_not_lapsed_is_left_alone(server: OpenAIServer, setting
 def test_a_late_worker_writes_nothing(server: OpenAIServer, settings: Any) -> None:
     [generation] = make_due(make_model(server, settings, repeats_unknown=True))
     [late] = claim_batch(worker="late", capacity=10)
-    _let_leases_lapse()
+    let_leases_lapse()
     recover_abandoned()
     claim_batch(worker="next", capacity=10)
 
@@ -211,7 +205,7 @@ def test_a_call_of_a_dead_worker_is_made_again_under_its_key(server: OpenAIServe
     options = {"supports_idempotency_key": True}
     [generation] = make_due(make_model(server, settings, provider_options=options))
     claim_batch(worker="dead", capacity=10)
-    _let_leases_lapse()
+    let_leases_lapse()
 
     drain(LIMITS)
 

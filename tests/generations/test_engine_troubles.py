@@ -30,7 +30,7 @@ from generations.models import Attempt, Generation, OutputImage
 from generations.services.recounting import list_drift
 from generations.services.runs import cancel_run
 from tests.accounts.factories import UserFactory
-from tests.generations.engine_cases import LIMITS, make_due, make_model
+from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due, make_model
 from tests.generations.factories import make_stored_files
 from tests.generations.money_cases import PRICE, launch, make_paid_version
 from tests.providers.openai_server import OpenAIServer, running_server
@@ -60,7 +60,7 @@ def test_an_answer_written_twice_is_still_this_workers() -> None:
 def test_an_answer_is_refused_once_somebody_else_has_the_generation() -> None:
     answered = Answered(_claim_one(), 10, PRICE, "", {})
     apply_all([answered])
-    Generation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    let_leases_lapse()
     recover_abandoned()
 
     assert apply_all([answered]) == [False]
@@ -111,7 +111,7 @@ def test_what_a_frozen_worker_has_locked_holds_up_no_recovery(
 ) -> None:
     make_due(make_model(server, settings), 2)
     works = claim_batch(worker="frozen", capacity=2)
-    Generation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    let_leases_lapse()
     locked = works[0].generation_id if table == "generations_generation" else works[0].attempt_id
 
     with _connect_beside() as neighbour:
@@ -217,9 +217,7 @@ def test_what_the_storage_refuses_for_good_is_had_again_only_where_that_is_free(
     media.write_bytes(b"")
     drain(LIMITS)
     media.unlink()
-    Generation.objects.filter(status=Status.PROCESSING).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
+    let_leases_lapse()
     drain(LIMITS)
 
     generation.refresh_from_db()

@@ -12,10 +12,10 @@ from django.utils import timezone
 from generations.choices import Status
 from generations.engine.drain import drain
 from generations.models import Attempt, Generation
-from generations.providers.fal_webhooks import forget_keys
 from prompts.models import ImageModel
 from tests.generations.engine_cases import LIMITS, make_due, make_model
-from tests.providers.fal_server import Behaviour, FalServer, running_server
+from tests.generations.fal_cases import running_stranger
+from tests.providers.fal_server import Behaviour, FalServer
 
 # The site answers in a thread of its own, which SQLite in memory does not stand.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
@@ -23,10 +23,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 
 @pytest.fixture
 def server() -> Iterator[FalServer]:
-    forget_keys()
-    with running_server() as server:
+    with running_stranger() as server:
         yield server
-    forget_keys()
 
 
 @pytest.fixture

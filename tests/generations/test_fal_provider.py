@@ -27,9 +27,9 @@ from tests.generations.fal_cases import (
     from_data_uri,
     make,
     make_provider,
-    png,
     refusal,
 )
+from tests.generations.provider_cases import png
 from tests.providers.fal_server import API_KEY, Behaviour, FalServer
 
 PROTOCOL = "fal"
@@ -118,9 +118,7 @@ async def test_a_mask_drawn_in_transparency_arrives_white_where_it_repaints(
 ) -> None:
     drawn = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     drawn.paste((0, 0, 0, 0), (16, 16, 32, 32))
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    inputs = [InputFile("reference", png(), "image/png"), InputFile("mask", buffer.getvalue(), "image/png")]
+    inputs = [InputFile("reference", png(), "image/png"), InputFile("mask", png(drawn), "image/png")]
     request = replace(REQUEST, endpoint="fal-ai/flux-lora/inpainting", kind="inpainting", inputs=inputs)
 
     result = await make(provider, request)

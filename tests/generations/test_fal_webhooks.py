@@ -22,12 +22,11 @@ from generations.providers.fal_webhooks import (
     MAX_KEY_AGE_SECONDS,
     MAX_SKEW_SECONDS,
     MIN_SECONDS_BETWEEN_FETCHES,
-    forget_keys,
 )
 from mayagen.common.http_safety import create_session
-from tests.generations.fal_cases import REQUEST
+from tests.generations.fal_cases import REQUEST, running_stranger
 from tests.providers.fal_delivery import Signer
-from tests.providers.fal_server import API_KEY, Behaviour, FalServer, running_server
+from tests.providers.fal_server import API_KEY, Behaviour, FalServer
 from tests.providers.listener import Listener
 
 REQUEST_ID = "123e4567-e89b-12d3-a456-426614174000"
@@ -37,10 +36,8 @@ JOB_ID = f"fal-ai/flux/requests/{REQUEST_ID}"
 
 @pytest.fixture
 def server() -> Iterator[FalServer]:
-    forget_keys()
-    with running_server() as server:
+    with running_stranger() as server:
         yield server
-    forget_keys()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 import pytest
@@ -25,32 +24,13 @@ from generations.providers.openai import OpenAIProvider
 from generations.providers.registry import PROVIDERS, UnknownProviderError, create_provider
 from mayagen.common.http_safety import create_session
 from prompts.choices import Provider
+from tests.generations.provider_cases import ORDER, png
 from tests.providers.openai_server import API_KEY, OpenAIServer
 from tests.providers.serving import make_png
 
-REQUEST = ProviderRequest(
-    endpoint="gpt-image-1",
-    kind="text_to_image",
-    prompt="a cat",
-    system_prompt="",
-    negative_prompt="",
-    parameters={},
-    seed=None,
-    n_outputs=1,
-    width_px=1024,
-    height_px=1024,
-    inputs=(),
-    idempotency_key="one",
-    timeout_seconds=5,
-)
+REQUEST = replace(ORDER, endpoint="gpt-image-1")
 
 PROTOCOL = "openai"
-
-
-def png(mode: str = "RGB", size: tuple[int, int] = (64, 64), colour: Any = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, size, colour).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 async def failure(provider: OpenAIProvider, request: ProviderRequest = REQUEST) -> ProviderError:
@@ -154,9 +134,7 @@ async def test_a_mask_drawn_in_white_arrives_as_transparency(
 ) -> None:
     drawn = Image.new("L", (64, 64), 0)
     drawn.paste(255, (16, 16, 32, 32))
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    inputs = [InputFile("reference", png(), "image/png"), InputFile("mask", buffer.getvalue(), "image/png")]
+    inputs = [InputFile("reference", png(), "image/png"), InputFile("mask", png(drawn), "image/png")]
 
     await provider.generate(replace(REQUEST, kind="inpainting", inputs=inputs))
 

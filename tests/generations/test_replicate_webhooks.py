@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import aiohttp
@@ -20,14 +20,14 @@ from generations.providers.replicate_webhooks import (
     MIN_SECONDS_BETWEEN_FETCHES,
     forget_secrets,
 )
-from mayagen.common.http_safety import create_session
-from tests.generations.replicate_cases import make_provider
 from tests.providers.replicate_jobs import FOREIGN_SECRET, webhook_headers
 from tests.providers.replicate_server import API_KEY, SECRET, ReplicateServer, running_server
 
 JOB_ID = "gm3qorzdhgbfurvjtvhg6dckhu"
 BODY = json.dumps({"id": JOB_ID, "status": "succeeded", "input": {"prompt": "Grüße"}}).encode()
 NEW_SECRET = "whsec_" + base64.b64encode(b"the secret that follows").decode()
+
+PROTOCOL = "replicate"
 
 
 @pytest.fixture
@@ -36,17 +36,6 @@ def server() -> Iterator[ReplicateServer]:
     with running_server() as server:
         yield server
     forget_secrets()
-
-
-@pytest.fixture
-async def session(server: ReplicateServer) -> AsyncIterator[aiohttp.ClientSession]:
-    async with create_session(allowed_endpoints=frozenset({("127.0.0.1", server.port)})) as session:
-        yield session
-
-
-@pytest.fixture
-def provider(server: ReplicateServer, session: aiohttp.ClientSession) -> ReplicateProvider:
-    return make_provider(server, session)
 
 
 def sign(secret: str = SECRET, body: bytes = BODY, *, at: float | None = None) -> dict[str, str]:

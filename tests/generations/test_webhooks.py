@@ -20,7 +20,7 @@ from generations.engine.webhooks import make_webhook_url, note_webhook
 from generations.engine.work import Work
 from generations.models import Attempt, Generation
 from generations.webhooks import FAILURES_AT_ONCE, MAX_BODY_BYTES
-from tests.generations.engine_cases import LIMITS, make_due
+from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due
 from tests.generations.job_cases import make_job_model
 from tests.providers.fal_server import Behaviour, FalServer, running_server
 
@@ -157,20 +157,20 @@ def test_no_webhook_is_asked_for_without_a_public_address(server: FalServer, set
 
 
 def test_a_lost_submit_waits_for_its_webhook_and_then_for_a_person(work: Work) -> None:
-    _let_leases_lapse()
+    let_leases_lapse()
     assert recover_abandoned() == 0
     generation = Generation.objects.get(pk=work.generation_id)
     assert (generation.status, generation.worker) == (Status.PROCESSING, "")
 
     Attempt.objects.update(started_at=timezone.now() - timedelta(hours=1))
-    _let_leases_lapse()
+    let_leases_lapse()
     assert recover_abandoned() == 1
     generation.refresh_from_db()
     assert generation.error_code == ErrorCode.OUTCOME_UNKNOWN
 
 
 def test_a_lost_submit_goes_on_when_its_webhook_has_come(work: Work) -> None:
-    _let_leases_lapse()
+    let_leases_lapse()
     recover_abandoned()
 
     assert note_webhook(attempt_id=work.attempt_id, job_id=JOB_ID)
@@ -204,9 +204,3 @@ def test_however_webhooks_come_there_is_one_job_and_one_result(
     assert generation.status == Status.COMPLETED
     assert generation.outputs.count() == 1
     assert generation.attempts.count() == len(server.jobs) == 1
-
-
-def _let_leases_lapse() -> None:
-    Generation.objects.filter(lease_expires_at__isnull=False).update(
-        lease_expires_at=timezone.now() - timedelta(seconds=1)
-    )
