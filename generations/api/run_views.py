@@ -20,7 +20,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from accounts.api.idempotency import IDEMPOTENCY_KEY, answer_once
 from generations import run_grid, selectors
-from generations.api import bodies, filters, serializers
+from generations.api import bodies, filters, run_serializers
 from generations.api.uploads import UploadViewMixin, read_inputs
 from generations.models import Run
 from generations.services.retrying import retry_failed
@@ -37,7 +37,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
     """Runs: launched, watched, cancelled, their failures retried."""
 
     queryset = Run.objects.none()
-    serializer_class = serializers.RunSerializer
+    serializer_class = run_serializers.RunSerializer
     filterset_class = filters.RunFilterSet
     ordering_fields = ("created_at", "name")
     ordering = "-id"
@@ -66,19 +66,19 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
             selectors.attach_counts(page or [])
         return page
 
-    @extend_schema(responses=serializers.RunDetailSerializer)
+    @extend_schema(responses=run_serializers.RunDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return a run with its progress; with `If-None-Match`, only when it has changed."""
         return _answer_if_changed(request, self._describe(self.get_object()))
 
-    @extend_schema(responses=serializers.RunStandingSerializer, filters=False)
+    @extend_schema(responses=run_serializers.RunStandingSerializer, filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def progress(self, request: Request, pk: UUID) -> Response:
         """Return how far a run is; with `If-None-Match`, only when that has changed."""
         progress = selectors.get_run_progress(run_id=self.get_object().pk, now=timezone.now())
-        return _answer_if_changed(request, serializers.RunStandingSerializer(progress).data)
+        return _answer_if_changed(request, run_serializers.RunStandingSerializer(progress).data)
 
-    @extend_schema(responses=serializers.FailureDetailSerializer(many=True), filters=False)
+    @extend_schema(responses=run_serializers.FailureDetailSerializer(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def failures(self, request: Request, pk: UUID) -> Response:
         """List what failed by code, the most frequent first, and what the run's ceiling stopped.
@@ -87,11 +87,11 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
         """
         groups = selectors.list_failures(run_id=self.get_object().pk)
         context = self.get_serializer_context()
-        shown = serializers.FailureDetailSerializer(groups, many=True, context=context)
+        shown = run_serializers.FailureDetailSerializer(groups, many=True, context=context)
         return Response(shown.data)
 
     @extend_schema(
-        responses=serializers.GridRowSerializer(many=True), parameters=[TAG, REPEAT], filters=False
+        responses=run_serializers.GridRowSerializer(many=True), parameters=[TAG, REPEAT], filters=False
     )
     @action(detail=True, methods=["get"], ordering_fields=("position",), ordering="position")
     def grid(self, request: Request, pk: UUID) -> Response:
@@ -104,7 +104,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
             version_ids=[version.pk for version in run.prompt_versions.all()],
             repeat=_read_repeat(request),
         )
-        shown = serializers.GridRowSerializer(rows, many=True, context=self.get_serializer_context())
+        shown = run_serializers.GridRowSerializer(rows, many=True, context=self.get_serializer_context())
         return self.get_paginated_response(shown.data)
 
     @extend_schema(
@@ -112,7 +112,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
             "application/json": bodies.NewRunSerializer,
             "multipart/form-data": bodies.NewRunSerializer,
         },
-        responses={201: serializers.RunDetailSerializer},
+        responses={201: run_serializers.RunDetailSerializer},
         parameters=[IDEMPOTENCY_KEY],
     )
     def create(self, request: Request) -> Response:
@@ -150,12 +150,12 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
             lambda: (200, {"n_retried": self._retry(run, code)}),
         )
 
-    @extend_schema(responses=serializers.UnknownOutcomesSerializer, filters=False)
+    @extend_schema(responses=run_serializers.UnknownOutcomesSerializer, filters=False)
     @action(detail=True, methods=["get"], url_path="unknown-outcomes", pagination_class=None)
     def unknown_outcomes(self, request: Request, pk: UUID) -> Response:
         """Return how many calls may or may not have been carried out, and the money at risk."""
         run: Any = self.get_object()
-        return Response(serializers.UnknownOutcomesSerializer(selectors.list_unknown_outcomes(run)).data)
+        return Response(run_serializers.UnknownOutcomesSerializer(selectors.list_unknown_outcomes(run)).data)
 
     @extend_schema(
         request=bodies.DecisionSerializer, responses=bodies.DecidedSerializer, parameters=[IDEMPOTENCY_KEY]
@@ -180,7 +180,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
         progress = selectors.get_run_progress(run_id=run.pk, now=timezone.now())
         run.counts = progress.counts  # type: ignore[attr-defined]
         run.progress = progress  # type: ignore[attr-defined]
-        return serializers.RunDetailSerializer(run, context=self.get_serializer_context()).data
+        return run_serializers.RunDetailSerializer(run, context=self.get_serializer_context()).data
 
 
 def _answer_if_changed(request: Request, data: Any) -> Response:
