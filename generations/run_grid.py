@@ -145,17 +145,12 @@ def load_rows(
     cases = [(item.pk, item.position, item.key, item.brief, item.tags) for item in items]
     if run.dataset_version_id is None:
         cases = [(None, 0, "", run.brief, [])]  # type: ignore[list-item] # a case that is no item has no id
-    rows = Generation.objects.current().filter(
-        run=run, prompt_version__in=version_ids, case_key__in=[case[2] for case in cases]
-    )
+    generations = _list_generations(run, [case[2] for case in cases], version_ids)
     if repeat is not None:
-        rows = rows.filter(repeat=repeat)
-    outputs = OutputImage.objects.only(*_OUTPUT_FIELDS).order_by("position")
+        generations = generations.filter(repeat=repeat)
     found: dict[tuple[str, uuid.UUID], list[Generation]] = {}
     briefs: dict[str, str] = {}
-    for generation in (
-        rows.only(*_GENERATION_FIELDS).order_by("repeat", "id").prefetch_related(Prefetch("outputs", outputs))
-    ):
+    for generation in generations:
         found.setdefault((generation.case_key, generation.prompt_version_id), []).append(generation)
         briefs.setdefault(generation.case_key, generation.brief)
     return [
@@ -170,6 +165,19 @@ def load_rows(
         )
         for item_id, position, key, brief, tags in cases
     ]
+
+
+def _list_generations(
+    run: Run, keys: Sequence[str], version_ids: Sequence[uuid.UUID]
+) -> QuerySet[Generation]:
+    """Return what the run made of these cases with these versions, by repeat, with its outputs."""
+    outputs = OutputImage.objects.only(*_OUTPUT_FIELDS).order_by("position")
+    of_cells = Generation.objects.current().filter(run=run, prompt_version__in=version_ids, case_key__in=keys)
+    return (
+        of_cells.only(*_GENERATION_FIELDS)
+        .order_by("repeat", "id")
+        .prefetch_related(Prefetch("outputs", outputs))
+    )
 
 
 def is_settled(rows: Iterable[GridRow]) -> bool:

@@ -83,9 +83,7 @@ def mean_interval(
     Student's t interval for a mean; with few and strongly skewed ratings it covers a little less than it
     says (92 % at n = 20 where seven of ten ratings are the best level). When all of at least two ratings
     are equal, t would give a width of nought, which claims a certainty that nobody has. Then the interval
-    is what the exact binomial bound allows: with n of n ratings on one level, at most a share of
-    1 - (1 - confidence)^(1/n) of all ratings may lie elsewhere, and the mean moves furthest if they all
-    lie at an end of the scale.
+    is what the exact binomial bound allows.
 
     Args:
         level_counts: How many ratings each level has; levels with none may be left out.
@@ -93,14 +91,11 @@ def mean_interval(
         lowest_level: The scale's lower end.
         highest_level: The scale's upper end.
 
-    Source: Student (1908), The probable error of a mean, Biometrika 6; Clopper and Pearson (1934), The use
-        of confidence or fiducial limits, Biometrika 26, for the bound.
+    Source: Student (1908), The probable error of a mean, Biometrika 6.
     """
     _check_confidence(confidence)
     counts = {level: count for level, count in level_counts.items() if count}
-    for level, count in counts.items():
-        if count < 0 or not lowest_level <= level <= highest_level:
-            raise ValueError(f"a count of {count} at level {level} is impossible")
+    _check_counts(counts, lowest_level, highest_level)
     n = sum(counts.values())
     if n == 0:
         return MeanInterval(n=0, mean=None, standard_deviation=None, low=None, high=None, method="none")
@@ -108,9 +103,7 @@ def mean_interval(
     if n == 1:
         return MeanInterval(n=1, mean=mean, standard_deviation=None, low=None, high=None, method="none")
     if len(counts) == 1:
-        elsewhere = 1 - (1 - confidence) ** (1 / n)
-        low = mean - elsewhere * (mean - lowest_level)
-        high = mean + elsewhere * (highest_level - mean)
+        low, high = _bound_equal(mean, n, confidence, lowest_level, highest_level)
         return MeanInterval(n=n, mean=mean, standard_deviation=0.0, low=low, high=high, method="all_equal")
     variance = sum(count * (level - mean) ** 2 for level, count in counts.items()) / (n - 1)
     half = student_t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance / n)
@@ -122,6 +115,26 @@ def mean_interval(
         high=min(float(highest_level), mean + half),
         method="student_t",
     )
+
+
+def _check_counts(counts: Mapping[int, int], lowest_level: int, highest_level: int) -> None:
+    for level, count in counts.items():
+        if count < 0 or not lowest_level <= level <= highest_level:
+            raise ValueError(f"a count of {count} at level {level} is impossible")
+
+
+def _bound_equal(
+    level: float, n: int, confidence: float, lowest_level: int, highest_level: int
+) -> tuple[float, float]:
+    """Return the limits of a mean of which n of n ratings are that level.
+
+    At most a share of 1 - (1 - confidence)^(1/n) of all ratings may lie elsewhere, and the mean moves
+    furthest if they all lie at an end of the scale.
+
+    Source: Clopper and Pearson (1934), The use of confidence or fiducial limits, Biometrika 26.
+    """
+    elsewhere = 1 - (1 - confidence) ** (1 / n)
+    return level - elsewhere * (level - lowest_level), level + elsewhere * (highest_level - level)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -49,14 +49,11 @@ def set_label(
         label = Label.objects.filter(prompt=current_prompt, name=name).select_related("version").first()
         if expected_version_id is not None and (label is None or label.version_id != expected_version_id):
             raise LabelMovedError
-        if label is None:
-            previous = None
-            label = Label(prompt=current_prompt, name=name, version=target)
-        elif label.version_id == target.pk:
+        if label is not None and label.version_id == target.pk:
             return label
-        else:
-            previous = label.version
-            label.version = target
+        previous = label.version if label else None
+        label = label or Label(prompt=current_prompt, name=name)
+        label.version = target
         label.save()
         _record_move(actor, label, previous, target)
     return label

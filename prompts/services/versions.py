@@ -83,12 +83,8 @@ def create_version(
     with transaction.atomic():
         # The lock also makes numbers: two people who save at once wait for each other here.
         current = lock_prompt(prompt)
-        if parent is not None and parent.prompt_id != current.pk:
-            raise ParentOfAnotherPromptError
-        version = PromptVersion(prompt=current, parent=parent, created_by=actor)
-        if parent is not None:
-            for name in CONTENT_FIELDS:
-                setattr(version, name, getattr(parent, name))
+        version = _start_version(current, parent)
+        version.created_by = actor
         _assign(version, fields)
         _check(version)
         newest = PromptVersion.objects.filter(prompt=current).aggregate(newest=Max("number"))["newest"]
@@ -104,6 +100,18 @@ def create_version(
                 **_describe(version),
             },
         )
+    return version
+
+
+def _start_version(prompt: Prompt, parent: PromptVersion | None) -> PromptVersion:
+    """Return a version, not yet saved, that asks for what its parent does."""
+    version = PromptVersion(prompt=prompt, parent=parent)
+    if parent is None:
+        return version
+    if parent.prompt_id != prompt.pk:
+        raise ParentOfAnotherPromptError
+    for name in CONTENT_FIELDS:
+        setattr(version, name, getattr(parent, name))
     return version
 
 
