@@ -108,7 +108,7 @@ class DatasetUploadForm(_PlainForm):
 class ColumnsForm(_PlainForm):
     """What each column of an import's table becomes."""
 
-    ROLES: Final = (("", "–"), ("key", "Key"), ("brief", "Brief"), ("tags", "Tags"))
+    ROLES: Final = (("", "Nothing else"), ("key", "Key"), ("brief", "Brief"), ("tags", "Tags"))
     IMAGE_ROLES: Final = (("references", "Input images"), ("masks", "Mask"))
 
     def __init__(self, *args: Any, dataset_import: DatasetImport, **kwargs: Any) -> None:

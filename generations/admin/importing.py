@@ -193,11 +193,18 @@ def _do(
     return HttpResponseRedirect(reverse(PAGE, args=[dataset_import.pk]))
 
 
+def _get_upload_address(dataset_import: DatasetImport) -> str:
+    if dataset_import.dataset_id is None:
+        return reverse("admin:generations_dataset_add")
+    return reverse("admin:generations_dataset_import", args=[dataset_import.dataset_id])
+
+
 def _describe(request: HttpRequest, dataset_import: DatasetImport) -> dict[str, Any]:
     state = ImportState(dataset_import.state)
     may_change = _may_change(cast("User", request.user), dataset_import)
     is_checked = state == ImportState.CHECKED
     can_map = is_checked and may_change and "variables" not in dataset_import.columns
+    may_hand_in_again = state == ImportState.FAILED or (is_checked and bool(dataset_import.n_errors))
     n_images, n_done = dataset_import.n_images, dataset_import.n_images_done
     return {
         "dataset_import": dataset_import,
@@ -209,6 +216,7 @@ def _describe(request: HttpRequest, dataset_import: DatasetImport) -> dict[str, 
         "is_completed": state == ImportState.COMPLETED,
         "may_start": may_change and is_checked and not dataset_import.n_errors,
         "may_cancel": may_change and not dataset_import.is_final,
+        "again_url": _get_upload_address(dataset_import) if may_change and may_hand_in_again else "",
         "share": 100 * n_done / n_images if n_images else None,
         "form": ColumnsForm(dataset_import=dataset_import) if can_map else None,
         "n_more_errors": dataset_import.n_errors - len(dataset_import.errors),

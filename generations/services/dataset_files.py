@@ -305,6 +305,10 @@ def _read_object(text: str, line: int) -> dict[str, Any] | list[RowError]:
         found = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_to_unique)
     except RecursionError:
         return [RowError(line, "json", "The object is nested too deeply.")]
+    except json.JSONDecodeError as error:
+        # The error's own words count lines within this one.
+        place = min(error.pos, len(text.rstrip())) + 1
+        return [RowError(line, "json", f"The line is no JSON: {error.msg}, at character {place}.")]
     except ValueError as error:
         return [RowError(line, "json", f"The line is no JSON: {error}.")]
     return found if isinstance(found, dict) else [RowError(line, "json", "The line is no JSON object.")]

@@ -21,6 +21,7 @@ from tests.generations.import_cases import ROWS, list_files, make_archive, uploa
 
 pytestmark = pytest.mark.django_db
 ADD = "admin:generations_dataset_add"
+IMPORT = "admin:generations_dataset_import"
 STOP_POLLING = 286
 
 
@@ -157,6 +158,26 @@ def test_errors_are_shown_by_line_and_nothing_can_be_started(as_admin: Client, a
     assert "And 50 more." in page
     assert address_of("_start", checked) not in page
     assert "The file has errors" in refused.content.decode()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_file_with_errors_says_how_many_and_leads_to_handing_in_another(
+    as_admin: Client, admin: User, is_new: bool
+) -> None:
+    dataset = None if is_new else DatasetItemFactory().dataset_version.dataset
+    options: dict[str, Any] = {} if is_new else {"dataset": dataset}
+    faulty = work(upload(admin, b'{"key": "a"}\n{"key": "b"\n', file_name="a.jsonl", **options))
+    sound = work(upload(admin, **options))
+    again = reverse(ADD if dataset is None else IMPORT, args=[] if dataset is None else [dataset.pk])
+
+    page = read(as_admin, address_of("ed", faulty))
+
+    assert "mg-chip-danger" in page
+    assert f'id="hand-in-again" href="{again}"' in page
+    assert "Mend the file and hand it in again" in page
+    assert "The line is no JSON: Expecting" in page
+    assert "at character 12" in page
+    assert "hand-in-again" not in read(as_admin, address_of("ed", sound))
 
 
 def test_an_import_is_cancelled(as_admin: Client, admin: User) -> None:
