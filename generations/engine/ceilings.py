@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
-from django.db.models import F, Sum
-from django.db.models.functions import Coalesce, Now
+from django.db.models import F
+from django.db.models.functions import Now
 
 from accounts import audit
 from generations.choices import OWN_SENTENCES, ErrorCode, Status
 from generations.models import Generation, Run
 from generations.services.ledger import settle
+from generations.services.run_money import count_begun, open_charges
 
 _BATCH: Final = 500
 _NOTHING: Final = Decimal(0)
@@ -35,18 +36,12 @@ def keep_within_ceilings(rows: Sequence[Generation]) -> list[Generation]:
     refused: set[uuid.UUID] = set()
     for run in capped.select_for_update(no_key=True):
         fresh = [row for row in rows if row.run_id == run.pk and row.started_at is None]
-        n_fitting = _count_fitting(fresh, _get_room(run))
+        n_fitting = _count_fitting(fresh, (run.ceiling_usd or _NOTHING) - count_begun(run))
+        open_charges(row for row in fresh[:n_fitting] if row.reserved_usd is not None)
         if n_fitting < len(fresh):
             _stop(run, kept=[row.pk for row in fresh[:n_fitting]])
             refused.update(row.pk for row in fresh[n_fitting:])
     return [row for row in rows if row.pk not in refused]
-
-
-def _get_room(run: Run) -> Decimal:
-    begun = Generation.objects.filter(run=run, started_at__isnull=False)
-    spent = begun.aggregate(sum=Sum(Coalesce("reserved_usd", "cost_usd")))["sum"] or _NOTHING
-    # Rounded, since SQLite adds decimals as floating point numbers.
-    return (run.ceiling_usd or _NOTHING) - round(Decimal(spent), 6)
 
 
 def _count_fitting(rows: Sequence[Generation], room: Decimal) -> int:

@@ -5,7 +5,7 @@ from generations.models.generations import Attempt, Generation
 from generations.models.health import ProviderHealth
 from generations.models.images import DatasetItemImage, InputImage, OutputImage, StoredImage
 from generations.models.imports import DatasetImport, DatasetImportImage
-from generations.models.money import MonthlySpend, Quota
+from generations.models.money import MonthlySpend, OpenCharge, Quota
 from generations.models.runs import Run
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Generation",
     "InputImage",
     "MonthlySpend",
+    "OpenCharge",
     "OutputImage",
     "ProviderHealth",
     "Quota",

@@ -8,6 +8,8 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.models import User
+from generations.models.generations import Generation
+from generations.models.runs import Run
 from generations.querysets import MonthlySpendQuerySet, QuotaQuerySet
 from mayagen.common.models import UUIDModel
 
@@ -39,6 +41,22 @@ class Quota(UUIDModel):
 
     def __str__(self) -> str:
         return "Installation" if self.user is None else (self.user.name or "Somebody without a name")
+
+
+class OpenCharge(models.Model):
+    """A generation of a run with a ceiling whose money `Run.settled_usd` does not hold yet.
+
+    Made when the generation begins, removed once what it cost is settled and added there; changed with the
+    run's row locked.
+    """
+
+    generation = models.OneToOneField(
+        Generation, primary_key=True, on_delete=models.CASCADE, related_name="open_charge"
+    )
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
+
+    def __str__(self) -> str:
+        return f"Charge {str(self.pk)[-12:]}"
 
 
 class MonthlySpend(UUIDModel):

@@ -17,7 +17,8 @@ class Run(UUIDModel):
     """One launch of prompt versions over cases; its state is always derived from its generations.
 
     Once what it has cost, and what is under way is expected to cost, leaves no room for the next generation
-    under `ceiling_usd`, those not yet begun are cancelled.
+    under `ceiling_usd`, those not yet begun are cancelled. `settled_usd` is kept for that, only in runs with
+    a ceiling: what those of its begun generations have cost that have no `OpenCharge` any more.
     """
 
     name = models.CharField(max_length=255)
@@ -35,6 +36,9 @@ class Run(UUIDModel):
     base_seed = models.BigIntegerField(default=0)
     priority = models.SmallIntegerField(choices=Priority.choices, default=Priority.NORMAL)
     ceiling_usd = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
+    settled_usd = models.DecimalField(
+        max_digits=16, decimal_places=6, default=0, db_default=0, editable=False
+    )
     created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="runs")
     cancelled_at = models.DateTimeField(null=True, blank=True, editable=False)
 

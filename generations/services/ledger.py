@@ -22,6 +22,7 @@ from generations.analytics.quotas import get_month
 from generations.choices import FINAL_STATUSES, ErrorCode, Status
 from generations.models import Attempt, Generation, MonthlySpend, Quota
 from generations.querysets import GenerationQuerySet
+from generations.services.run_money import reopen_charges
 from mayagen.common.errors import ConflictError
 
 _BATCH: Final = 500
@@ -258,6 +259,7 @@ def settle_late(costs: Mapping[uuid.UUID, Decimal | None]) -> None:
     What is still held back for them is released. Telling the same cost again changes nothing.
     """
     entries = []
+    reopen_charges(Generation.objects.filter(pk__in=costs, reserved_usd=None, cost_usd=None))
     for pk, user_id, created_at, reserved_usd, known_usd in _lock(Generation.objects.filter(pk__in=costs)):
         is_booked = reserved_usd is None and known_usd is not None
         cost_usd = costs[pk] if known_usd is None else known_usd

@@ -18,6 +18,7 @@ from generations.models import Attempt, Generation, MonthlySpend, Run
 from generations.services.ledger import settle, settle_unknown
 from generations.services.recounting import list_drift
 from generations.services.retrying import retry_failed
+from generations.services.run_money import list_run_drift
 from generations.services.runs import cancel_generation, cancel_run
 from tests.generations.factories import QuotaFactory
 from tests.generations.money_cases import PRICE, REFUSED, UNKNOWN, complete, launch, make_paid_version
@@ -85,6 +86,7 @@ def test_the_ledger_equals_a_recount_throughout_and_all_is_settled_at_the_end(ad
     for _ in range(N_STEPS):
         walk.step()
         assert list_drift() == []
+        assert list_run_drift() == []
 
     Attempt.objects.in_flight().update(answered_at=timezone.now())
     for generation in Generation.objects.unfinished():
@@ -95,3 +97,4 @@ def test_the_ledger_equals_a_recount_throughout_and_all_is_settled_at_the_end(ad
     assert total.reserved_generations == total.reserved_usd == 0
     assert total.booked_usd == (Generation.objects.aggregate(sum=Sum("cost_usd"))["sum"] or 0)
     assert list_drift() == []
+    assert list_run_drift() == []

@@ -1,4 +1,4 @@
-"""Compare the ledger of quotas with a recount of the generations."""
+"""Compare the ledger of quotas, and what ceilings are held against, with a recount of the generations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from generations.services.recounting import list_drift, repair
+from generations.services.run_money import list_run_drift, repair_run
 
 
 class Command(BaseCommand):
@@ -26,8 +27,16 @@ class Command(BaseCommand):
                 f"{drift.account.month:%Y-%m} {whose} {drift.figure}:"
                 f" stored {drift.stored}, counted {drift.counted}"
             )
-        if drifts and not options["repair"]:
-            raise CommandError(f"{len(drifts)} figures differ from a recount.")
+        run_drifts = list_run_drift()
+        for run_drift in run_drifts:
+            self.stdout.write(
+                f"run {run_drift.run_id}: stored {run_drift.stored}, counted {run_drift.counted}"
+            )
+        n_drifts = len(drifts) + len(run_drifts)
+        if n_drifts and not options["repair"]:
+            raise CommandError(f"{n_drifts} figures differ from a recount.")
         for account in sorted({drift.account for drift in drifts}, key=lambda each: each.order):
             repair(account)
-        self.stdout.write(f"{len(drifts)} figures repaired." if drifts else "The ledger equals a recount.")
+        for run_drift in run_drifts:
+            repair_run(run_drift.run_id)
+        self.stdout.write(f"{n_drifts} figures repaired." if n_drifts else "The ledger equals a recount.")
