@@ -41,3 +41,22 @@ def record(
         after=dict(after or {}),
         ip_address=current_ip_address.get(),
     )
+
+
+def record_change(
+    *,
+    actor: User | None,
+    verb: str,
+    target: models.Model,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> AuditEntry:
+    """Write one audit entry of what differs between two descriptions, which have the same names."""
+    changed = [name for name in after if after[name] != before[name]]
+    return record(
+        actor=actor,
+        verb=verb,
+        target=target,
+        before={name: before[name] for name in changed},
+        after={name: after[name] for name in changed},
+    )

@@ -15,7 +15,8 @@ from prompts.querysets import PromptQuerySet, PromptVersionQuerySet
 from prompts.rendering import TemplateSyntaxError, list_variables
 from prompts.sealing import SealBrokenError, Sealer
 
-COMPARED_FIELDS = (
+# What a version says; its number, note and author are about it.
+CONTENT_FIELDS = (
     "system_prompt",
     "user_prompt",
     "negative_prompt",
@@ -79,7 +80,7 @@ def get_newest_version(prompt: Prompt) -> PromptVersion | None:
 
 
 def _describe(version: PromptVersion) -> dict[str, object]:
-    values: dict[str, object] = {name: getattr(version, name) for name in COMPARED_FIELDS}
+    values: dict[str, object] = {name: getattr(version, name) for name in CONTENT_FIELDS}
     values["image_model"] = version.image_model.name
     return values
 

@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 
 from evaluations.models import Rating, ReviewQueue
 from mayagen.common.api import (
+    AliveFilterSet,
     IdFilter,
     MomentFilter,
     StrictBooleanFilter,
@@ -58,23 +59,11 @@ class RaterFilterSet(RatingFilterSet):
     rater = IdFilter(field_name="rater")
 
 
-class QueueFilterSet(StrictFilterSet):
+class QueueFilterSet(AliveFilterSet):
     """Queues that are not deleted, unless `include_deleted=true`."""
 
     is_active = StrictBooleanFilter(field_name="is_active")
-    include_deleted = StrictBooleanFilter(method="keep_all", label="Deleted ones too")
 
     class Meta:
         model = ReviewQueue
         fields: tuple[str, ...] = ()
-
-    def keep_all(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:  # noqa: FBT001
-        """Return all rows; `filter_queryset` decides."""
-        return queryset
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Apply the filters, then hide what is deleted unless it was asked for."""
-        found: QuerySet[Any] = super().filter_queryset(queryset)
-        if self.form.cleaned_data.get("include_deleted"):
-            return found
-        return found.filter(deleted_at__isnull=True)

@@ -141,13 +141,7 @@ def change_queue(*, actor: User, queue: ReviewQueue, **changes: Any) -> ReviewQu
         return stored
     if changed & _CHANGES_ITEMS:
         syncing.reconcile(stored)
-    audit.record(
-        actor=actor,
-        verb="change_queue",
-        target=stored,
-        before={key: before[key] for key in changed},
-        after={key: after[key] for key in changed},
-    )
+    audit.record_change(actor=actor, verb="change_queue", target=stored, before=before, after=after)
     return stored
 
 

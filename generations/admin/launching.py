@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, cast
-from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -20,9 +19,11 @@ from accounts.models import User
 from generations.analytics.quotas import Allowance, list_allowances
 from generations.forms import RunLaunchForm, read_inputs
 from generations.models import DatasetItem, DatasetVersion
+from generations.services.model_tests import PROMPT_SLUG as TEST_SLUG
 from generations.services.planning import prepare_version
 from generations.services.runs import MAX_GENERATIONS, MAX_REPEATS, RunTooLargeError, create_run
 from mayagen.common.errors import DomainError
+from mayagen.common.ids import read_ids
 from prompts.choices import Kind
 from prompts.models import PromptVersion
 from prompts.selectors import list_version_variables
@@ -116,8 +117,8 @@ def make_plan(
         source: The values.
         versions, datasets: What may be chosen.
     """
-    chosen = list(versions.filter(pk__in=_read_ids(source.getlist("prompt_versions"))))
-    dataset_ids = _read_ids([source.get("dataset_version", "")])
+    chosen = list(versions.filter(pk__in=read_ids(source.getlist("prompt_versions"))))
+    dataset_ids = read_ids([source.get("dataset_version", "")])
     dataset = datasets.filter(pk__in=dataset_ids).first() if dataset_ids else None
     repeats = _read_repeats(source.get("repeats", "1"))
     names = dict.fromkeys(name for version in chosen for name in list_version_variables(version))
@@ -213,8 +214,9 @@ def _list_datasets(request: HttpRequest) -> QuerySet[DatasetVersion]:
 
 def _with_chosen(versions: QuerySet[PromptVersion], chosen: Sequence[str]) -> list[PromptVersion]:
     """Return the versions to offer: the newest ones, and those that are chosen already."""
-    newest = list(versions.order_by("-id")[:N_VERSIONS_OFFERED])
-    others = versions.filter(pk__in=_read_ids(chosen)).exclude(pk__in=[version.pk for version in newest])
+    # What models were tested with is no prompt of anybody's, though a link may still choose it.
+    newest = list(versions.exclude(prompt__slug=TEST_SLUG).order_by("-id")[:N_VERSIONS_OFFERED])
+    others = versions.filter(pk__in=read_ids(chosen)).exclude(pk__in=[version.pk for version in newest])
     return sorted([*newest, *others], key=lambda version: (version.prompt.name.lower(), -version.number))
 
 
@@ -223,12 +225,12 @@ def _start_from(
 ) -> QueryDict:
     """Return what the address asks to begin with, as if it had been typed."""
     source = QueryDict(mutable=True)
-    chosen = list(versions.filter(pk__in=_read_ids(request.GET.getlist("version"))))
+    chosen = list(versions.filter(pk__in=read_ids(request.GET.getlist("version"))))
     asked = len(request.GET.getlist("version"))
     if len(chosen) < asked:
         messages.warning(request, "A version can't be used for a run: it or its model is deleted.")
     source.setlist("prompt_versions", [str(version.pk) for version in chosen])
-    dataset_ids = _read_ids([request.GET.get("dataset", "")])
+    dataset_ids = read_ids([request.GET.get("dataset", "")])
     if dataset_ids and datasets.filter(pk__in=dataset_ids).exists():
         source["dataset_version"] = str(dataset_ids[0])
     names = " and ".join(str(version) for version in chosen[:2])
@@ -238,16 +240,6 @@ def _start_from(
 
 def _to_initial(source: QueryDict) -> dict[str, Any]:
     return {"name": source["name"], "dataset_version": source.get("dataset_version", "")}
-
-
-def _read_ids(texts: Sequence[str]) -> list[UUID]:
-    ids = []
-    for text in texts:
-        try:
-            ids.append(UUID(text))
-        except ValueError:
-            continue
-    return ids
 
 
 def _read_repeats(text: str) -> int:

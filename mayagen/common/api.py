@@ -210,6 +210,25 @@ class StrictFilterSet(FilterSet):
         }
 
 
+class AliveFilterSet(StrictFilterSet):
+    """Rows that are not deleted, unless `include_deleted=true`."""
+
+    include_deleted = StrictBooleanFilter(  # type: ignore[no-untyped-call]
+        method="keep_all", label="Deleted ones too"
+    )
+
+    def keep_all(self, queryset: models.QuerySet[Any], name: str, value: bool) -> models.QuerySet[Any]:  # noqa: FBT001
+        """Return all rows; `filter_queryset` decides."""
+        return queryset
+
+    def filter_queryset(self, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Apply the filters, then hide what is deleted unless it was asked for."""
+        found: models.QuerySet[Any] = super().filter_queryset(queryset)  # type: ignore[no-untyped-call]
+        if self.form.cleaned_data.get("include_deleted"):
+            return found
+        return found.filter(deleted_at__isnull=True)
+
+
 class StrictIntegerField(serializers.IntegerField):
     """A whole number that fits 64 bits: a JSON number, or ASCII digits where a form sends text."""
 

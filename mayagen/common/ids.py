@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Iterable
 
 import uuid_utils.compat
 
@@ -27,3 +28,14 @@ def random_id() -> uuid.UUID:
 def random_name(n_bytes: int = 16) -> str:
     """Return a random URL-safe name for a stored file; no byte of it comes from a client."""
     return secrets.token_hex(n_bytes)
+
+
+def read_ids(texts: Iterable[str]) -> list[uuid.UUID]:
+    """Return the ids among texts that a client sent, in their order; what is none is passed over."""
+    ids = []
+    for text in texts:
+        try:
+            ids.append(uuid.UUID(text))
+        except ValueError:
+            continue
+    return ids

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, cast
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,6 +20,7 @@ from accounts.models import User
 from accounts.permissions import can
 from mayagen.common.admin import DeletedFilter, SoftDeleteModelAdmin
 from mayagen.common.errors import DomainError
+from mayagen.common.ids import read_ids
 from prompts import selectors, services
 from prompts.admin import shared
 from prompts.diffing import Row
@@ -127,7 +127,7 @@ class PromptVersionAdmin(SoftDeleteModelAdmin):
         if parent is None:
             models = ImageModel.objects.active()
             return {"prompt": prompt, "image_model": models.order_by("created_at").first()}
-        taken_over = {name: getattr(parent, name) for name in selectors.COMPARED_FIELDS}
+        taken_over = {name: getattr(parent, name) for name in selectors.CONTENT_FIELDS}
         return {**taken_over, "prompt": prompt, "parent": parent}
 
     def save_by_service(
@@ -178,7 +178,7 @@ class PromptVersionAdmin(SoftDeleteModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         visible = selectors.with_context(PromptVersion.objects.visible_to(cast("User", request.user)))
-        ids = _read_ids(request.GET.getlist("version")[:N_COMPARED])
+        ids = read_ids(request.GET.getlist("version")[:N_COMPARED])
         found = {version.pk: version for version in visible.filter(pk__in=ids)}
         chosen = [found[pk] for pk in ids if pk in found]
         if request.GET.get("order") == "number":
@@ -247,18 +247,8 @@ class PromptVersionAdmin(SoftDeleteModelAdmin):
 
 
 def _find(rows: QuerySet[Any], request: HttpRequest, name: str) -> Any | None:
-    ids = _read_ids([request.GET.get(name, "")])
+    ids = read_ids([request.GET.get(name, "")])
     return rows.filter(pk__in=ids, deleted_at__isnull=True).first() if ids else None
-
-
-def _read_ids(texts: list[str]) -> list[UUID]:
-    ids = []
-    for text in texts:
-        try:
-            ids.append(UUID(text))
-        except ValueError:
-            continue
-    return ids
 
 
 def _list_schemas() -> dict[str, Any]:

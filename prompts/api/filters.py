@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django_filters.filters import CharFilter, ChoiceFilter
 
 from mayagen.common.api import (
+    AliveFilterSet,
     IdFilter,
     MomentFilter,
     StrictBooleanFilter,
@@ -25,21 +26,8 @@ class CreatedFilterSet(StrictFilterSet):
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
 
-class SoftDeleteFilterSet(CreatedFilterSet):
-    """Rows that are not deleted, unless `include_deleted=true`."""
-
-    include_deleted = StrictBooleanFilter(method="keep_all", label="Deleted ones too")
-
-    def keep_all(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:  # noqa: FBT001
-        """Return all rows; `filter_queryset` decides."""
-        return queryset
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Apply the filters, then hide what is deleted unless it was asked for."""
-        found: QuerySet[Any] = super().filter_queryset(queryset)
-        if self.form.cleaned_data.get("include_deleted"):
-            return found
-        return found.filter(deleted_at__isnull=True)
+class SoftDeleteFilterSet(AliveFilterSet, CreatedFilterSet):
+    """Rows that are not deleted, unless `include_deleted=true`, by the time of their making."""
 
 
 class PromptFilterSet(SoftDeleteFilterSet):

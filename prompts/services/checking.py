@@ -11,11 +11,18 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
+from django.utils import timezone
 from django.utils.text import slugify
 
 from mayagen.common.errors import DomainError
 from mayagen.common.ids import random_name
-from prompts.services.errors import FieldsInvalidError, SlugTakenError
+from prompts.models import ImageModel, Prompt, PromptVersion
+from prompts.services.errors import (
+    AlreadyDeletedError,
+    FieldsInvalidError,
+    NotDeletedError,
+    SlugTakenError,
+)
 
 MAX_TEXT_LENGTH = 100_000
 MAX_JSON_BYTES = 64 * 1024
@@ -99,6 +106,31 @@ def save_unless_slug_taken(rows: models.QuerySet[Any], *, slug: str, noun: str, 
             return rows.update(slug=slug, **values)
     except IntegrityError as error:
         raise SlugTakenError(slug, noun=noun) from error
+
+
+def mark_deleted(row: ImageModel | Prompt | PromptVersion) -> None:
+    """Hide a row that is not hidden yet.
+
+    Raises:
+        AlreadyDeletedError: It is.
+    """
+    now = timezone.now()
+    if not type(row).objects.alive().filter(pk=row.pk).update(deleted_at=now):
+        raise AlreadyDeletedError
+    row.deleted_at = now
+
+
+def mark_restored(row: ImageModel | Prompt, *, noun: str) -> None:
+    """Bring back a hidden row under its slug.
+
+    Raises:
+        NotDeletedError: It is not hidden.
+        SlugTakenError: Another row took the slug meanwhile.
+    """
+    rows = type(row).objects.deleted().filter(pk=row.pk)
+    if not save_unless_slug_taken(rows, slug=row.slug, noun=noun, deleted_at=None):
+        raise NotDeletedError
+    row.deleted_at = None
 
 
 def place_error(error: DomainError, field: str) -> DomainError:

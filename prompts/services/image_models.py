@@ -9,7 +9,6 @@ from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
@@ -20,10 +19,8 @@ from prompts.models import ImageModel
 from prompts.schemas import SchemaInvalidError, check_schema, validate_parameters, with_defaults
 from prompts.services import checking
 from prompts.services.errors import (
-    AlreadyDeletedError,
     FieldsInvalidError,
     ImageModelUnavailableError,
-    NotDeletedError,
 )
 
 _CREDENTIAL_NAME = re.compile(r"[A-Z0-9_]*\Z")
@@ -109,12 +106,8 @@ def change_image_model(
         values = {name: getattr(current, name) for name in changed} | {"slug": current.slug}
         rows = ImageModel.objects.filter(pk=current.pk)
         checking.save_unless_slug_taken(rows, noun="image model", **values)
-        audit.record(
-            actor=actor,
-            verb="change_image_model",
-            target=current,
-            before={name: before[name] for name in changed},
-            after={name: after[name] for name in changed},
+        audit.record_change(
+            actor=actor, verb="change_image_model", target=current, before=before, after=after
         )
     return current
 
@@ -127,10 +120,7 @@ def delete_image_model(*, actor: User, image_model: ImageModel) -> ImageModel:
     """
     require(actor, "prompts.delete_imagemodel")
     with transaction.atomic():
-        now = timezone.now()
-        if not ImageModel.objects.alive().filter(pk=image_model.pk).update(deleted_at=now):
-            raise AlreadyDeletedError
-        image_model.deleted_at = now
+        checking.mark_deleted(image_model)
         audit.record(actor=actor, verb="delete_image_model", target=image_model)
     return image_model
 
@@ -144,11 +134,7 @@ def restore_image_model(*, actor: User, image_model: ImageModel) -> ImageModel:
     """
     require(actor, "prompts.delete_imagemodel")
     with transaction.atomic():
-        rows = ImageModel.objects.deleted().filter(pk=image_model.pk)
-        slug = image_model.slug
-        if not checking.save_unless_slug_taken(rows, slug=slug, noun="image model", deleted_at=None):
-            raise NotDeletedError
-        image_model.deleted_at = None
+        checking.mark_restored(image_model, noun="image model")
         audit.record(actor=actor, verb="restore_image_model", target=image_model)
     return image_model
 

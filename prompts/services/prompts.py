@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 from django.db import transaction
-from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
@@ -15,9 +14,7 @@ from mayagen.common.errors import NotFoundError
 from prompts.models import Prompt
 from prompts.services import checking
 from prompts.services.errors import (
-    AlreadyDeletedError,
     FieldsInvalidError,
-    NotDeletedError,
     PromptDeletedError,
 )
 
@@ -91,10 +88,7 @@ def delete_prompt(*, actor: User, prompt: Prompt) -> Prompt:
     """
     require(actor, "prompts.delete_prompt")
     with transaction.atomic():
-        now = timezone.now()
-        if not Prompt.objects.alive().filter(pk=prompt.pk).update(deleted_at=now):
-            raise AlreadyDeletedError
-        prompt.deleted_at = now
+        checking.mark_deleted(prompt)
         audit.record(actor=actor, verb="delete_prompt", target=prompt)
     return prompt
 
@@ -108,10 +102,7 @@ def restore_prompt(*, actor: User, prompt: Prompt) -> Prompt:
     """
     require(actor, "prompts.delete_prompt")
     with transaction.atomic():
-        rows = Prompt.objects.deleted().filter(pk=prompt.pk)
-        if not checking.save_unless_slug_taken(rows, slug=prompt.slug, noun="prompt", deleted_at=None):
-            raise NotDeletedError
-        prompt.deleted_at = None
+        checking.mark_restored(prompt, noun="prompt")
         audit.record(actor=actor, verb="restore_prompt", target=prompt)
     return prompt
 

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
@@ -19,9 +18,9 @@ from mayagen.common.errors import NotFoundError
 from prompts.models import ImageModel, Prompt, PromptVersion
 from prompts.rendering import TemplateSyntaxError, check_template
 from prompts.schemas import validate_parameters, with_defaults
+from prompts.selectors import CONTENT_FIELDS
 from prompts.services import checking
 from prompts.services.errors import (
-    AlreadyDeletedError,
     FieldsInvalidError,
     ImageModelUnavailableError,
     NotDeletedError,
@@ -34,16 +33,6 @@ from prompts.services.errors import (
 from prompts.services.prompts import lock_prompt
 
 TEMPLATE_FIELDS = ("system_prompt", "user_prompt", "negative_prompt")
-CONTENT_FIELDS = (
-    *TEMPLATE_FIELDS,
-    "image_model",
-    "parameters",
-    "output_type",
-    "n_outputs",
-    "aspect_ratio",
-    "resolution_px",
-    "temperature",
-)
 
 
 class VersionFields(TypedDict, total=False):
@@ -140,14 +129,7 @@ def change_version(*, actor: User, version: PromptVersion, **changes: Unpack[Ver
         unused = PromptVersion.objects.filter(pk=current.pk, first_used_at__isnull=True)
         if not unused.update(**values):
             raise VersionInUseError
-        changed = [name for name in after if after[name] != before[name]]
-        audit.record(
-            actor=actor,
-            verb="change_version",
-            target=current,
-            before={name: before[name] for name in changed},
-            after={name: after[name] for name in changed},
-        )
+        audit.record_change(actor=actor, verb="change_version", target=current, before=before, after=after)
     return current
 
 
@@ -164,10 +146,7 @@ def delete_version(*, actor: User, version: PromptVersion) -> PromptVersion:
         names = list(current.labels.order_by("name").values_list("name", flat=True))
         if names:
             raise VersionLabelledError(names)
-        now = timezone.now()
-        if not PromptVersion.objects.alive().filter(pk=current.pk).update(deleted_at=now):
-            raise AlreadyDeletedError
-        current.deleted_at = now
+        checking.mark_deleted(current)
         audit.record(actor=actor, verb="delete_version", target=current)
     return current
 
