@@ -318,7 +318,7 @@ class RunLaunchForm(_PlainForm):
         max_digits=12,
         decimal_places=2,
         label="Ceiling (USD)",
-        help_text="What all of it may cost; the rest is cancelled. None when empty.",
+        help_text="The most that the run may cost; what would go beyond is not sent. No ceiling if empty.",
     )
     note = forms.CharField(required=False, max_length=5_000, widget=forms.Textarea({"rows": 2}), label="Note")
 

@@ -13,6 +13,7 @@ from django.db.models import (
     Case,
     Count,
     DecimalField,
+    Exists,
     F,
     Max,
     Min,
@@ -27,7 +28,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from accounts.models import User
-from generations.choices import FINAL_STATUSES, OWN_SENTENCES, ErrorCode, Source, Status
+from generations.choices import FINAL_STATUSES, OWN_SENTENCES, BreakerState, ErrorCode, Source, Status
 from generations.models import (
     DatasetItem,
     DatasetItemImage,
@@ -35,12 +36,14 @@ from generations.models import (
     Generation,
     InputImage,
     OutputImage,
+    ProviderHealth,
     Run,
     StoredImage,
 )
 from generations.providers.base import ERROR_FACTS
 from generations.providers.base import ErrorCode as ProviderErrorCode
 from generations.querysets import DatasetQuerySet, GenerationQuerySet
+from prompts.models import ImageModel
 
 THROUGHPUT_WINDOW: Final = timedelta(minutes=2)
 N_MESSAGES_READ: Final = 200
@@ -157,6 +160,19 @@ def get_run_progress(*, run_id: uuid.UUID, now: datetime) -> RunProgress:
     )
 
 
+def list_held_back(*, run_id: uuid.UUID) -> list[tuple[str, datetime]]:
+    """Return the models whose provider is down while work of the run waits for it; one query.
+
+    Returns:
+        The model's name, and when its provider is tried again.
+    """
+    queued = Generation.objects.filter(run=run_id, status=Status.QUEUED, image_model=OuterRef("pk"))
+    health = ProviderHealth.objects.filter(provider=OuterRef("provider"), base_url=OuterRef("base_url"))
+    tried_at = health.exclude(state=BreakerState.CLOSED).values("blocked_until")[:1]
+    models = ImageModel.objects.annotate(tried_at=Subquery(tried_at)).filter(tried_at__isnull=False)
+    return list(models.filter(Exists(queued)).order_by("name", "id").values_list("name", "tried_at"))
+
+
 def _get_rate(facts: Mapping[str, Any], *, now: datetime) -> float | None:
     started_at = facts["first_started_at"]
     if started_at is None or not facts["n_recent"]:
@@ -193,7 +209,7 @@ def _say_what_stopped(ceiling: Decimal | None) -> str:
     amount = "" if ceiling is None else f" of ${ceiling:,.2f}"
     return (
         f"The run reached its ceiling{amount} before these were begun: they were not sent and cost nothing."
-        " To have them made, launch another run with a higher ceiling."
+        " To have them made, raise the ceiling, or launch another run with a higher ceiling."
     )
 
 

@@ -19,14 +19,14 @@ from accounts.models import User
 from accounts.permissions import can
 from generations import selectors
 from generations.admin import shared
-from generations.choices import Status
+from generations.choices import RunKind, Status
 from generations.models import Attempt, Generation
 from generations.querysets import GenerationQuerySet
 from generations.services.retrying import retry_generation
 from generations.services.runs import cancel_generation
 from mayagen.common.admin import ProductModelAdmin, show_refusal
 from mayagen.common.errors import DomainError
-from prompts.admin.shared import name_of
+from prompts.admin.shared import name_of, test_url
 
 PART_TEMPLATE: Final = "admin/generations/generation/_body.html"
 
@@ -148,6 +148,7 @@ class GenerationAdmin(ProductModelAdmin):
             "shows_provider": may_change,
             "may_cancel": may_change and not generation.is_final,
             "may_retry": may_change and selectors.is_retryable(generation),
+            "test_url": _get_test_address(request, generation),
             "panels": shared.render_panels(generation, request),
         }
 
@@ -177,3 +178,10 @@ class GenerationAdmin(ProductModelAdmin):
     def rating(self, generation: Generation) -> str:
         """The mean of its ratings."""
         return f"{generation.result_rating:.2f}" if generation.result_rating is not None else "–"
+
+
+def _get_test_address(request: HttpRequest, generation: Generation) -> str | None:
+    """Return where its model is tested, if it came of such a test."""
+    if generation.run is None or generation.run.kind != RunKind.TEST:
+        return None
+    return test_url(generation.image_model, cast("User", request.user))

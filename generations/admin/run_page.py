@@ -173,7 +173,7 @@ class RunPages:
         except DomainError as error:
             show_refusal(request, error)
         else:
-            messages.success(request, f"{n_retried:,} generations were queued again.")
+            messages.success(request, f"Queued again: {_count(n_retried, 'generation')}.")
         return HttpResponseRedirect(self.url_of("change", run.pk))  # type: ignore[attr-defined]
 
     def unknown_view(self, request: HttpRequest, run_id: UUID, decision: str) -> HttpResponse:
@@ -188,8 +188,8 @@ class RunPages:
         answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
             request,
             title=title,
-            sentence=f"The provider may have carried out the {unknown.count:,} calls whose outcome nobody"
-            f" knows, and charged up to ${unknown.at_risk_usd:.2f} for them. That money is booked as spent."
+            sentence=f"The provider may have carried out the {_count(unknown.count, 'call')} whose outcome"
+            f" nobody knows, and charged up to ${unknown.at_risk_usd:,.2f}. That money is booked as spent."
             f" {then}",
             button=button,
             is_dangerous=decision == Decision.SEND_AGAIN,
@@ -249,5 +249,15 @@ def _describe_grid(request: HttpRequest, run: Run, choice: GridChoice) -> dict[s
     }
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def _list_versions(run: Run) -> Sequence[PromptVersion]:
     return sorted(run.prompt_versions.all(), key=lambda version: (version.prompt.name, version.number))
+        "held_back": selectors.list_held_back(run_id=run.pk) if _is_still(progress) else [],
+def _is_still(progress: selectors.RunProgress) -> bool:
+    """Whether work waits and none is being done, which is worth asking why."""
+    return bool(progress.counts[Status.QUEUED]) and not progress.counts[Status.PROCESSING]
+
+
