@@ -80,10 +80,13 @@ class Installation:
         for name in [name for name in os.environ if name not in common]:
             del os.environ[name]
         os.environ.update({**common, "DATABASE_URL": self.machine.postgres.url})
-        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True)
-        import django
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        with subprocess.Popen(command, cwd=ROOT) as migration:
+            import django
 
-        django.setup()
+            django.setup()
+        if migration.returncode:
+            raise subprocess.CalledProcessError(migration.returncode, command)
 
     def start(self) -> None:
         """Start the web server and the clusters, and wait until all of them are ready."""
@@ -101,14 +104,12 @@ class Installation:
         self.supervisors.append(process)
 
     def stop(self) -> None:
-        """End all that was started here."""
-        own = [supervisor.pid for supervisor in self.supervisors]
-        everybody = own + list_descendants(*own)
+        """End all that was started here, at once: nothing is looked at any more."""
+        everybody = [supervisor.pid for supervisor in self.supervisors] + self.list_processes()
+        # The supervisors first, so that none starts anything again.
         for pid in everybody:
-            send(pid, signal.SIGCONT)
-        for supervisor in self.supervisors:
-            supervisor.terminate()
-        end_all(everybody, seconds=15)
+            send(pid, signal.SIGKILL)
+        end_all(everybody, seconds=5)
 
     def list_processes(self) -> list[int]:
         """Return all processes of the clusters, those that outlived their parents included."""
@@ -116,6 +117,10 @@ class Installation:
         alive = list_descendants(*own)
         orphans = [worker for cluster in self.list_clusters() for worker in cluster.workers]
         return list({*alive, *orphans})
+
+    def list_web_workers(self) -> list[int]:
+        """Return the processes that answer requests: those of the web server that have started none."""
+        return [pid for pid in list_descendants(self.supervisors[0].pid) if not list_descendants(pid)]
 
     def list_clusters(self) -> list[Cluster]:
         """Return the clusters that have given a sign of life within three seconds."""
@@ -187,17 +192,20 @@ class Launcher:
     def launch(self, kind: str, n_generations: int, *, is_urgent: bool = False) -> Launched:
         """Launch a run of so many generations, each with a prompt of its own."""
         from generations.choices import Priority
+        from generations.models import DatasetItem
         from generations.services.runs import create_run
         from tests.generations.factories import DatasetItemFactory, DatasetVersionFactory
 
         self._n_launched += 1
         dataset_version = DatasetVersionFactory()
-        for number in range(n_generations):
-            DatasetItemFactory(
+        DatasetItem.objects.bulk_create(
+            DatasetItemFactory.build(
                 dataset_version=dataset_version,
                 position=number,
                 variables={"subject": f"{kind} {self._n_launched}-{number}"},
             )
+            for number in range(n_generations)
+        )
         run = create_run(
             actor=self.actor,
             name=f"Faults {kind} {self._n_launched}",

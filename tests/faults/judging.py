@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from tests.faults.providers import Kind
+from tests.faults.raters import Account
 from tests.providers.ledger import Entry
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
@@ -35,6 +36,23 @@ class Row:
     may_have_cost_usd: Decimal = Decimal(0)
     n_outputs: int = 0
     n_sound_outputs: int = 0
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What the installation has of the ratings.
+
+    Args:
+        levels: Of the standing ones, by assignment.
+        n_surplus: Standing ones that came after their place was filled, and do not count.
+        n_tallied: What the tallies add up to.
+        crowded: Images with more ratings that count than were wanted.
+    """
+
+    levels: Mapping[str, int]
+    n_surplus: int = 0
+    n_tallied: int = 0
+    crowded: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -164,6 +182,37 @@ def judge_money(rows: Sequence[Row], charges: Mapping[str, Mapping[str, Charged]
             met=total - all_charged == assumed,
         ),
         _none("generations for which money is held back", len(held), held),
+    ]
+
+
+def judge_ratings(accounts: Sequence[Account], ratings: Ratings) -> list[Finding]:
+    """Whether what people were told has been kept is there, as they left it, and nothing besides."""
+    told = {each: level for account in accounts for each, level in account.levels.items()}
+    unsettled = {each for account in accounts for each in account.unsettled}
+    lost = [
+        f"{each}: {level} was acknowledged, {ratings.levels.get(each)} is there"
+        for each, level in told.items()
+        if each not in unsettled and ratings.levels.get(each) != level
+    ]
+    untold = sorted(ratings.levels.keys() - told.keys() - unsettled)
+    refused = [each for account in accounts for each in account.refused]
+    n_acknowledged = sum(account.n_acknowledged for account in accounts)
+    n_off = ratings.n_tallied - (len(ratings.levels) - ratings.n_surplus)
+    return [
+        Finding("ratings acknowledged", n_acknowledged, "", "> 0", met=n_acknowledged > 0),
+        _none("acknowledged ratings lost or changed", len(lost), lost),
+        _none("ratings that nobody was told of", len(untold), untold),
+        _none("ratings refused", len(refused), refused),
+        _none("tallied ratings less those that count", n_off, ()),
+        _none("images with more ratings than wanted", len(ratings.crowded), ratings.crowded),
+        Finding(
+            "calls of raters made again",
+            sum(account.n_repeated for account in accounts),
+            "",
+            "none",
+            met=True,
+        ),
+        Finding("ratings without an answer to the end", len(unsettled), "", "none", met=True),
     ]
 
 

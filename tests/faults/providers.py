@@ -83,7 +83,7 @@ class RunningProvider:
         return self._folder / f"ledger-{self.kind.name}.jsonl"
 
     def start(self) -> None:
-        """Start it; the relay listens already."""
+        """Start it; the relay listens already. It serves once its facts are read."""
         command = [sys.executable, "-m", "tests.providers", self.kind.server, *self.kind.arguments]
         command += ["--seed", str(self._seed), "--delay", str(CALL_SECONDS)]
         command += ["--public-port", str(self.relay.port), "--ledger", str(self._ledger_path)]
@@ -95,8 +95,11 @@ class RunningProvider:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
-        if self._process.stdout is None:
-            raise RuntimeError("the server has no output")
+
+    def read_facts(self) -> None:
+        """Wait until it serves, and know what it tells of itself."""
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError("the server has not been started")
         self.facts = json.loads(self._process.stdout.readline())
         self.relay.server_port = int(self.facts["port"])
 

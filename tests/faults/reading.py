@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.faults.installation import Launched
-from tests.faults.judging import Charged, Finding, Row
+from tests.faults.judging import Charged, Finding, Ratings, Row
+from tests.faults.raters import OVERLAP
 
 if TYPE_CHECKING:
     from generations.models import Generation, OutputImage
@@ -106,19 +109,44 @@ def judge_books(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def count_orphans(media: Path) -> int:
-    """Return how many stored files no row names."""
-    named = set(_list_named())
-    stored = {str(path.relative_to(media)) for path in media.rglob("*") if path.is_file()}
-    return len(stored - named)
+def read_ratings() -> Ratings:
+    """Return what there is of ratings."""
+    from django.db.models import Count, Sum
+
+    from evaluations.models import Rating, RatingTally
+
+    standing = Rating.objects.standing()
+    crowded = (
+        Rating.objects.counted()
+        .values("output_image")
+        .annotate(n=Count("pk"))
+        .filter(n__gt=OVERLAP)
+        .order_by()
+    )
+    return Ratings(
+        levels={str(pk): level for pk, level in standing.values_list("assignment__public_id", "level")},
+        n_surplus=standing.filter(is_surplus=True).count(),
+        n_tallied=RatingTally.objects.aggregate(n=Sum("n_ratings"))["n"] or 0,
+        crowded=[f"{each['output_image']}: {each['n']}" for each in crowded],
+    )
 
 
-def _list_named() -> Iterator[str]:
-    from generations.models import OutputImage
+def collect_orphans(media: Path) -> list[Finding]:
+    """Let all files look as old as orphans must be, collect these, and say whether any stays."""
+    from generations.services import orphans
 
-    columns: tuple[Any, ...] = ("file", "thumbnail", "small_thumbnail", "blind")
-    for names in OutputImage.objects.values_list(*columns):
-        yield from map(str, names)
+    then = time.time() - 2 * orphans.SAFE_AGE.total_seconds()
+    for path in media.rglob("*"):
+        if path.is_file():
+            os.utime(path, (then, then))
+    found = orphans.collect_orphans(may_be_many=True)
+    n_foreign = found.n_foreign
+    n_left = orphans.collect_orphans(is_dry_run=True).n_orphans
+    return [
+        Finding("stored files that no row named, collected", found.n_removed, "files", "none", met=True),
+        Finding("stored files of names not made here", n_foreign, "files", "= 0", met=not n_foreign),
+        Finding("stored files that no row names, left", n_left, "files", "= 0", met=not n_left),
+    ]
 
 
 def count_ends(rows: Sequence[Row]) -> Mapping[str, Counter[str]]:

@@ -25,20 +25,23 @@ from tests.faults.judging import (
     judge_ends,
     judge_files,
     judge_money,
+    judge_ratings,
     judge_submissions,
 )
 from tests.faults.machine import Machine, own_machine
 from tests.faults.passing import Passage
 from tests.faults.providers import KINDS, RunningProvider
 from tests.faults.proxy import PostgresProxy
+from tests.faults.raters import Account, people_rating
 from tests.faults.relay import Relay
 from tests.faults.stops import Stopper
-from tests.faults.troubles import N_STOPS, Troublemaker, draw_stops, draw_troubles
+from tests.faults.troubles import KILLS, N_STOPS, Troublemaker, draw_stops, draw_troubles
 from tests.faults.watching import Watch
 
 # A call whose repeats under its key meet faults again and again is repeated ever more rarely.
 END_SECONDS: Final = 360.0
 PROBE_SIZE: Final = 10
+SWEEP_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class FaultRun:
         self._machine = machine
         self._loop = loop
         self._began = time.monotonic()
+        self._swept_at = 0.0
+        self._phases: list[tuple[str, float]] = []
         self._log = stack.enter_context((machine.folder / "troubles.txt").open("w", encoding="utf-8"))
         proxy = PostgresProxy(machine.postgres.port)
         self._serve(proxy, stack)
@@ -94,6 +99,8 @@ class FaultRun:
             provider.start()
             stack.callback(provider.stop)
             self._providers.append(provider)
+        for provider in self._providers:
+            provider.read_facts()
         self._installation = Installation(machine, proxy.port, self._providers)
         self._installation.prepare()
         stack.callback(self._installation.stop)
@@ -106,6 +113,11 @@ class FaultRun:
         asyncio.run_coroutine_threadsafe(server.start(), self._loop).result(timeout=10)
         stack.callback(lambda: asyncio.run_coroutine_threadsafe(server.stop(), self._loop).result(timeout=10))
 
+    def _pass_phase(self, name: str) -> None:
+        """Note that a phase of the run has just ended."""
+        self._phases.append((name, time.monotonic()))
+        self.say(f"over: {name}")
+
     def say(self, what: str) -> None:
         """Note what happens, and when."""
         print(f"{time.monotonic() - self._began:7.1f} s  {what}", file=self._log, flush=True)
@@ -113,20 +125,31 @@ class FaultRun:
     def run(self) -> list[Finding]:
         """Do everything and return what was found."""
         self._installation.start()
-        self.say("started")
+        self._pass_phase("the start")
         launcher = Launcher(self._providers)
         launched = [launcher.launch(kind, self._plan.n_generations) for kind in self._plan.kinds]
-        self.say("launched")
+        self._pass_phase("the launch")
         self._watch.start()
-        findings = self._make_trouble(launcher, launched) if self._plan.has_troubles else []
-        troubles_ended = time.monotonic()
-        self.say("troubles are over")
-        findings.append(self._wait_until_whole(troubles_ended))
-        launched += [launcher.launch(kind, PROBE_SIZE) for kind in self._plan.kinds]
-        self._wait_for_ends()
-        self.say("all have ended, or never will")
+        rng = Random(f"{self._plan.seed} raters")
+        rating = people_rating(actor=launcher.actor, port=self._installation.web_port, rng=rng, say=self.say)
+        with rating as accounts:
+            findings = self._make_trouble(launcher, launched) if self._plan.has_troubles else []
+            troubles_ended = time.monotonic()
+            self._pass_phase("the troubles")
+            findings.append(self._wait_until_whole(troubles_ended))
+            launched += [launcher.launch(kind, PROBE_SIZE) for kind in self._plan.kinds]
+            self._wait_for_ends()
+        self._pass_phase("the wait for all ends")
         self._watch.stop()
-        return [*findings, *self._judge_time(), *self._judge(launched)]
+        findings += [*self._judge_time(), *self._judge(launched, accounts)]
+        self._pass_phase("the judgement")
+        return [*findings, *self._tell_phases()]
+
+    def _tell_phases(self) -> Iterator[Finding]:
+        began = self._began
+        for name, ended in self._phases:
+            yield Finding(f"seconds of {name}", ended - began, "s", "none", met=True)
+            began = ended
 
     def _make_trouble(self, launcher: Launcher, launched: list[Launched]) -> list[Finding]:
         maker = Troublemaker(
@@ -142,7 +165,7 @@ class FaultRun:
         maker.run(draw_troubles(rng), draw_stops(rng))
         n_stopped, n_killed = self._stopper.n_stopped, maker.n_killed
         findings = [
-            Finding("workers and helpers killed", n_killed, "processes", "= 20", met=n_killed == 20),
+            Finding("processes killed", n_killed, "", f"= {len(KILLS)}", met=n_killed == len(KILLS)),
             Finding("workers stopped past their lease", n_stopped, "", "= 10", met=n_stopped == N_STOPS),
         ]
         if maker.has_no_disk:
@@ -162,9 +185,18 @@ class FaultRun:
 
     def _wait_for_ends(self) -> None:
         try:
-            wait_until(_is_all_done, seconds=END_SECONDS, what="the end of all work", every=0.5)
+            wait_until(self._is_over, seconds=END_SECONDS, what="the end of all work", every=0.5)
         except TimeoutError as error:
             self.say(str(error))
+
+    def _is_over(self) -> bool:
+        """Whether all is done; what only a sweep finds is not left until the minute of the next one."""
+        if _is_all_done():
+            return True
+        if time.monotonic() - self._swept_at > SWEEP_SECONDS and _is_all_final():
+            self._swept_at = time.monotonic()
+            _ask_for_sweep()
+        return False
 
     def _judge_time(self) -> list[Finding]:
         lapse, standstill = self._watch.longest_lapse_seconds, self._watch.longest_standstill_seconds
@@ -186,7 +218,7 @@ class FaultRun:
             ),
         ]
 
-    def _judge(self, launched: Sequence[Launched]) -> list[Finding]:
+    def _judge(self, launched: Sequence[Launched], accounts: Sequence[Account]) -> list[Finding]:
         from tests.faults import reading
 
         charges = {each.kind.name: count_charges(each.list_entries(), each.kind) for each in self._providers}
@@ -194,8 +226,8 @@ class FaultRun:
         self.say(f"ends: { {kind: dict(ends) for kind, ends in reading.count_ends(rows).items()} }")
         decided = reading.decide_unknown(rows, charges)
         self.say(f"unknown outcomes decided: {dict(decided)}")
+        orphans = reading.collect_orphans(self._machine.disk.media)
         rows = reading.list_rows(launched)
-        n_orphans = reading.count_orphans(self._machine.disk.media)
         return [
             *judge_ends(rows, n_expected=sum(each.n_generations for each in launched)),
             *judge_submissions(rows, charges, KINDS),
@@ -207,7 +239,8 @@ class FaultRun:
                 Finding(f"calls of unknown outcome that were {word}", decided[word], "", "none", met=True)
                 for word in ("paid", "unpaid")
             ),
-            Finding("stored files that no row names", n_orphans, "files", "none", met=True),
+            *judge_ratings(accounts, reading.read_ratings()),
+            *orphans,
         ]
 
     def _judge_probes(self, launched: Sequence[Launched]) -> list[Finding]:
@@ -223,6 +256,26 @@ class FaultRun:
         ]
 
 
+def _is_all_final() -> bool:
+    from django.db import OperationalError
+
+    from generations.choices import FINAL_STATUSES
+    from generations.models import Generation
+
+    try:
+        return not Generation.objects.exclude(status__in=FINAL_STATUSES).exists()
+    except OperationalError:
+        return False
+
+
+def _ask_for_sweep() -> None:
+    from django_q.tasks import async_task
+
+    from generations.waking import SWEEP_TASK
+
+    async_task(SWEEP_TASK)
+
+
 def _is_all_done() -> bool:
     from django.db import OperationalError, close_old_connections
 
@@ -231,7 +284,7 @@ def _is_all_done() -> bool:
 
     close_old_connections()
     try:
-        unended = Generation.objects.exclude(status__in=FINAL_STATUSES).exists()
+        unended = not _is_all_final()
         unsettled = Generation.objects.filter(status__in=FINAL_STATUSES, reserved_usd__isnull=False).exclude(
             status=Status.FAILED, error_code=ErrorCode.OUTCOME_UNKNOWN
         )

@@ -9,14 +9,17 @@ import pytest
 from tests.faults.judging import (
     Charged,
     Finding,
+    Ratings,
     Row,
     count_charges,
     judge_ends,
     judge_files,
     judge_money,
+    judge_ratings,
     judge_submissions,
 )
 from tests.faults.providers import KINDS
+from tests.faults.raters import Account
 from tests.providers.ledger import Entry
 
 PRICE = Decimal("0.04")
@@ -121,3 +124,53 @@ def test_money_still_held_back_is_found() -> None:
     row = Row(id="g1", kind="fal", key="k", status="failed", reserved_usd=PRICE)
 
     assert failing(judge_money([row], {})) == ["generations for which money is held back"]
+
+
+def make_account(**levels: int | None) -> Account:
+    return Account(levels=dict(levels), n_acknowledged=len(levels))
+
+
+def test_ratings_as_people_left_them_are_no_finding() -> None:
+    accounts = [make_account(a=3, b=None), make_account(c=5)]
+
+    findings = judge_ratings(accounts, Ratings({"a": 3, "c": 5}, n_surplus=1, n_tallied=1))
+
+    assert failing(findings) == []
+
+
+@pytest.mark.parametrize("levels", [{}, {"a": 2}])
+def test_an_acknowledged_rating_that_is_gone_or_another_is_found(levels: dict[str, int]) -> None:
+    findings = judge_ratings([make_account(a=3)], Ratings(levels, n_tallied=len(levels)))
+
+    assert failing(findings) == ["acknowledged ratings lost or changed"]
+
+
+def test_a_withdrawn_rating_that_still_stands_is_found() -> None:
+    findings = judge_ratings([make_account(a=None)], Ratings({"a": 3}, n_tallied=1))
+
+    assert failing(findings) == ["acknowledged ratings lost or changed"]
+
+
+def test_a_rating_that_nobody_gave_is_found_and_one_without_an_answer_is_not() -> None:
+    account = make_account(a=3)
+    account.unsettled.add("b")
+
+    stranger = judge_ratings([account], Ratings({"a": 3, "c": 1}, n_tallied=2))
+    unanswered = judge_ratings([account], Ratings({"a": 3, "b": 1}, n_tallied=2))
+
+    assert failing(stranger) == ["ratings that nobody was told of"]
+    assert failing(unanswered) == []
+
+
+def test_refusals_crowds_wrong_tallies_and_a_run_without_ratings_are_found() -> None:
+    account = make_account(a=3)
+    account.refused.append("submit 409")
+
+    findings = judge_ratings([account], Ratings({"a": 3}, n_tallied=2, crowded=["image: 3"]))
+
+    assert failing(findings) == [
+        "ratings refused",
+        "tallied ratings less those that count",
+        "images with more ratings than wanted",
+    ]
+    assert failing(judge_ratings([Account()], Ratings({}))) == ["ratings acknowledged"]

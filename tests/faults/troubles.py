@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 N_STOPS: Final = 10
 STOPS_AT_ONCE: Final = 2
 REFUSAL_SECONDS: Final = 10.0
-PAUSE_SECONDS: Final = 3.5
+PAUSE_SECONDS: Final = 2.6
 PATIENCE_SECONDS: Final = 30.0
-KILLS: Final = (*["a busy worker"] * 12, *["an idle worker"] * 3, *["the pusher"] * 2, *["the monitor"] * 2)
+KILLS: Final = (
+    *(*["a busy worker"] * 12, *["an idle worker"] * 3, *["the pusher"] * 2, *["the monitor"] * 2),
+    *("the guard", *["a web worker"] * 2),
+)
 LOST_ANSWERS: Final = {
     "an attempt's commit": 'INSERT INTO "generations_attempt"',
     "an output's commit": 'INSERT INTO "generations_outputimage"',
     "a copy's commit": 'UPDATE "generations_outputimage"',
+    "a rating's commit": 'INSERT INTO "evaluations_rating"',
 }
 _BUSY: Final = """
     SELECT DISTINCT split_part(worker, ':', 2)::int FROM generations_generation
@@ -43,7 +47,7 @@ _BUSY: Final = """
 def draw_troubles(rng: Random) -> list[str]:
     """Return all but the stops, in the order in which they happen."""
     others = [
-        *(f"kill {who}" for who in (*KILLS, "the guard", "a whole cluster")),
+        *(f"kill {who}" for who in (*KILLS, "a whole cluster")),
         *(f"lose the answer to {what}" for what in LOST_ANSWERS),
         "restart PostgreSQL",
         "flush Redis",
@@ -144,6 +148,8 @@ class Troublemaker:
         return "there was none for a while"
 
     def _list_candidates(self, who: str) -> list[int]:
+        if who == "a web worker":
+            return self.installation.list_web_workers()
         clusters = self.installation.list_clusters()
         match who:
             case "the guard":
