@@ -167,6 +167,7 @@ class FaultRun:
         findings = [
             Finding("processes killed", n_killed, "", f"= {len(KILLS)}", met=n_killed == len(KILLS)),
             Finding("workers stopped past their lease", n_stopped, "", "= 10", met=n_stopped == N_STOPS),
+            Finding("answers of the database lost", maker.n_lost_answers, "", "none", met=True),
         ]
         if maker.has_no_disk:
             findings.append(Finding("disk never full: left out, it takes root", 1, "", "none", met=True))

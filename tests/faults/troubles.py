@@ -82,6 +82,12 @@ class Troublemaker:
     n_killed: int = 0
     has_no_disk: bool = False
     _timers: list[threading.Thread] = field(default_factory=list)
+    _losing: list[Catch] = field(default_factory=list)
+
+    @property
+    def n_lost_answers(self) -> int:
+        """How many of the answers that were to be lost have come up."""
+        return sum(catch.has_met for catch in self._losing)
 
     def run(self, troubles: Sequence[str], stops: Sequence[str]) -> None:
         """Make all of them happen, and return once nobody stands still and the storage works."""
@@ -112,6 +118,7 @@ class Troublemaker:
                 return self._kill(what)
             case "lose":
                 catch = Catch("COMMIT", LOST_ANSWERS[what.removeprefix("the answer to ")], loses_answer=True)
+                self._losing.append(catch)
                 self.loop.call_soon_threadsafe(self.stopper.proxy.catches.append, catch)
                 return "armed"
             case "restart":
