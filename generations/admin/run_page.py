@@ -202,6 +202,10 @@ class RunPages:
         return answer
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def _describe_progress(request: HttpRequest, run: Run) -> dict[str, Any]:
     progress = selectors.get_run_progress(run_id=run.pk, now=timezone.now())
     may_change = can(request.user, "generations.change_run")
@@ -212,12 +216,18 @@ def _describe_progress(request: HttpRequest, run: Run) -> dict[str, Any]:
         "chip_class": shared.CHIP_CLASSES[Status(progress.state)],
         "state_label": Status(progress.state).label,
         "shares": _get_shares(progress),
+        "held_back": selectors.list_held_back(run_id=run.pk) if _is_still(progress) else [],
         "may_cancel": may_change and not progress.is_finished,
         "may_retry": may_change and bool(progress.failures),
         "may_retry_all": may_change and any(each.code not in _ON_THEIR_OWN for each in progress.failures),
         "may_launch": can(request.user, "generations.add_run"),
         "shows_provider": can(request.user, "generations.change_generation"),
     }
+
+
+def _is_still(progress: selectors.RunProgress) -> bool:
+    """Whether work waits and none is being done, which is worth asking why."""
+    return bool(progress.counts[Status.QUEUED]) and not progress.counts[Status.PROCESSING]
 
 
 def _get_shares(progress: selectors.RunProgress) -> list[tuple[str, str, int, float]]:
@@ -249,15 +259,5 @@ def _describe_grid(request: HttpRequest, run: Run, choice: GridChoice) -> dict[s
     }
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def _list_versions(run: Run) -> Sequence[PromptVersion]:
     return sorted(run.prompt_versions.all(), key=lambda version: (version.prompt.name, version.number))
-        "held_back": selectors.list_held_back(run_id=run.pk) if _is_still(progress) else [],
-def _is_still(progress: selectors.RunProgress) -> bool:
-    """Whether work waits and none is being done, which is worth asking why."""
-    return bool(progress.counts[Status.QUEUED]) and not progress.counts[Status.PROCESSING]
-
-
