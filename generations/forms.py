@@ -335,6 +335,12 @@ class RunLaunchForm(_PlainForm):
             field.queryset = rows
 
 
+class CeilingForm(_PlainForm):
+    """A higher ceiling for a run."""
+
+    ceiling_usd = forms.DecimalField(max_digits=12, decimal_places=2, label="New ceiling (USD)")
+
+
 class ModelTestForm(_PlainForm):
     """What a model is asked to draw in a test."""
 

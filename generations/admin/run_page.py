@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from accounts.permissions import can
 from generations import run_grid, selectors
 from generations.admin import shared
 from generations.choices import ErrorCode, Status
+from generations.forms import CeilingForm
 from generations.models import Run
 from generations.run_grid import GridRow
+from generations.services.ceilings import raise_ceiling
 from generations.services.retrying import retry_failed
 from generations.services.runs import cancel_run
 from generations.services.unknown_outcomes import Decision, decide_unknown_outcomes
@@ -100,11 +103,17 @@ class RunPages:
     ) -> HttpResponse:
         """Show the run with its progress and its images."""
         run: Run = self.get_visible(request, object_id)  # type: ignore[attr-defined]
+        return self._show(request, run, CeilingForm())
+
+    def _show(
+        self, request: HttpRequest, run: Run, ceiling_form: CeilingForm, *, status: int = 200
+    ) -> HttpResponse:
         choice = read_choice(request, run)
         context = {
             **self.admin_site.each_context(request),  # type: ignore[attr-defined]
             **_describe_progress(request, run),
             **_describe_grid(request, run, choice),
+            "ceiling_form": ceiling_form if run.ceiling_usd else None,
             "author": name_of(run.created_by, request),
             "tags": run_grid.list_tags(run),
             "n_near_duplicates": run_grid.list_near_duplicates(run).count(),
@@ -114,7 +123,7 @@ class RunPages:
             "title": run.name,
             "media": self.media,  # type: ignore[attr-defined]
         }
-        return TemplateResponse(request, PAGE_TEMPLATE, context)
+        return TemplateResponse(request, PAGE_TEMPLATE, context, status=status)
 
     def progress_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Return the page's numbers and those cells that are no longer as the page shows them.
@@ -150,6 +159,44 @@ class RunPages:
             button="Cancel the run",
             verb=lambda: cancel_run(actor=cast("User", request.user), run=run),
             done="The run was cancelled.",
+            back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
+        )
+        return answer
+
+    def ceiling_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """Raise the ceiling and queue what it had stopped, or show the page with what was refused."""
+        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
+        if not can(request.user, "generations.change_run"):
+            raise PermissionDenied
+        page = self.url_of("change", run.pk)  # type: ignore[attr-defined]
+        if request.method != "POST":
+            return HttpResponseRedirect(page)
+        form, status = CeilingForm(request.POST), HTTPStatus.BAD_REQUEST
+        if form.is_valid():
+            amount = form.cleaned_data["ceiling_usd"]
+            try:
+                n_queued = raise_ceiling(actor=cast("User", request.user), run=run, ceiling_usd=amount)
+            except DomainError as error:
+                form.add_refusal(error)
+                status = HTTPStatus(error.status)
+            else:
+                messages.success(request, f"The ceiling is raised. Queued: {_count(n_queued, 'generation')}.")
+                return HttpResponseRedirect(page)
+        return self._show(request, run, form, status=status)
+
+    def uncap_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """Ask, then remove the ceiling and queue all that it had stopped."""
+        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
+        if not can(request.user, "generations.change_run"):
+            raise PermissionDenied
+        answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
+            request,
+            title="Remove the ceiling",
+            sentence=f"“{run}” may then cost as much as it will, and all that its ceiling stopped is queued.",
+            button="Remove the ceiling",
+            is_dangerous=True,
+            verb=lambda: raise_ceiling(actor=cast("User", request.user), run=run, ceiling_usd=None),
+            done="The ceiling was removed.",
             back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
         )
         return answer
@@ -218,6 +265,7 @@ def _describe_progress(request: HttpRequest, run: Run) -> dict[str, Any]:
         "shares": _get_shares(progress),
         "held_back": selectors.list_held_back(run_id=run.pk) if _is_still(progress) else [],
         "may_cancel": may_change and not progress.is_finished,
+        "may_raise_ceiling": may_change and run.ceiling_usd is not None,
         "may_retry": may_change and bool(progress.failures),
         "may_retry_all": may_change and any(each.code not in _ON_THEIR_OWN for each in progress.failures),
         "may_launch": can(request.user, "generations.add_run"),

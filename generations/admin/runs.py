@@ -102,6 +102,8 @@ class RunAdmin(RunPages, LaunchPages, ModelTestPages, ProductModelAdmin):
                 wrap(self.unknown_view),
                 name="generations_run_unknown",
             ),
+            path("<uuid:run_id>/ceiling/", wrap(self.ceiling_view), name="generations_run_ceiling"),
+            path("<uuid:run_id>/ceiling/remove/", wrap(self.uncap_view), name="generations_run_uncap"),
             path("<uuid:run_id>/retry/", wrap(self.retry_view), name="generations_run_retry"),
             *super().get_urls(),
         ]

@@ -174,6 +174,23 @@ class RetriedSerializer(serializers.Serializer):
     n_retried = serializers.IntegerField()
 
 
+class CeilingSerializer(StrictSerializer):
+    """A higher ceiling for a run."""
+
+    ceiling_usd = StrictDecimalField(
+        max_digits=12,
+        decimal_places=2,
+        allow_null=True,
+        help_text="Higher than the present one; null removes it.",
+    )
+
+
+class RaisedSerializer(serializers.Serializer):
+    """How much goes on that the ceiling had stopped."""
+
+    n_queued = serializers.IntegerField()
+
+
 class DecisionSerializer(StrictSerializer):
     """What to do about calls of unknown outcome."""
 

@@ -23,6 +23,7 @@ from generations import run_grid, selectors
 from generations.api import bodies, filters, run_serializers
 from generations.api.uploads import UploadViewMixin, read_inputs
 from generations.models import Run
+from generations.services.ceilings import raise_ceiling
 from generations.services.retrying import retry_failed
 from generations.services.runs import MAX_REPEATS, cancel_run, create_run
 from generations.services.unknown_outcomes import Decision, decide_unknown_outcomes
@@ -48,6 +49,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
         "cancel": "generations.change_run",
         "retry": "generations.change_run",
         "decide_unknown_outcomes": "generations.change_run",
+        "raise_ceiling": "generations.change_run",
     }
 
     @property
@@ -83,7 +85,7 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
     def failures(self, request: Request, pk: UUID) -> Response:
         """List what failed by code, the most frequent first, and what the run's ceiling stopped.
 
-        `retry` takes such a code, save `ceiling_reached`: that would meet the ceiling again.
+        `retry` takes such a code, save `ceiling_reached`: that is what `raise-ceiling` is for.
         """
         groups = selectors.list_failures(run_id=self.get_object().pk)
         context = self.get_serializer_context()
@@ -171,6 +173,21 @@ class RunViewSet(UploadViewMixin, ReadableViewSet):
             return status.HTTP_200_OK, {"n_decided": n_decided}
 
         return answer_once(request, decide)
+
+    @extend_schema(
+        request=bodies.CeilingSerializer, responses=bodies.RaisedSerializer, parameters=[IDEMPOTENCY_KEY]
+    )
+    @action(detail=True, methods=["post"], url_path="raise-ceiling")
+    def raise_ceiling(self, request: Request, pk: UUID) -> Response:
+        """Let the run cost more, and queue what its ceiling had stopped, as far as the new one has room."""
+        run: Any = self.get_object()
+        ceiling_usd = self.read_body(request, serializer=bodies.CeilingSerializer)["ceiling_usd"]
+
+        def carry_out() -> tuple[int, Any]:
+            n_queued = raise_ceiling(actor=self.actor, run=run, ceiling_usd=ceiling_usd)
+            return status.HTTP_200_OK, {"n_queued": n_queued}
+
+        return answer_once(request, carry_out)
 
     def _retry(self, run: Any, code: str | None) -> int:
         return retry_failed(actor=self.actor, run=run, error_code=code, leaves_unknown=code is None)

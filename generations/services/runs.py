@@ -42,6 +42,7 @@ MAX_REPEATS: Final = 100
 MAX_NAME_LENGTH: Final = 255
 MAX_BRIEF_LENGTH: Final = 2_000
 MAX_CEILING_USD: Final = 1_000_000
+CEILING_RULE: Final = f"The ceiling is from $0.01 to ${MAX_CEILING_USD:,}, in whole cents."
 _BATCH: Final = 1_000
 
 
@@ -219,12 +220,13 @@ def _check_numbers(run: Run) -> dict[str, list[str]]:
         fields["base_seed"] = [f"The seed runs from 0 to {MAX_SEED}."]
     if run.priority not in Priority.values:
         fields["priority"] = ["The priority is -1, 0 or 1."]
-    if run.ceiling_usd is not None and not _is_ceiling(run.ceiling_usd):
-        fields["ceiling_usd"] = [f"The ceiling is from $0.01 to ${MAX_CEILING_USD:,}, in whole cents."]
+    if run.ceiling_usd is not None and not is_ceiling(run.ceiling_usd):
+        fields["ceiling_usd"] = [CEILING_RULE]
     return fields
 
 
-def _is_ceiling(amount: Decimal) -> bool:
+def is_ceiling(amount: Decimal) -> bool:
+    """Return whether a run may have that ceiling."""
     return amount.is_finite() and 0 < amount <= MAX_CEILING_USD and amount == round(amount, 2)
 
 

@@ -67,6 +67,7 @@ def list_writes(rows: dict[str, Any]) -> list[tuple[str, str]]:
         ("post", "/api/v1/runs/"),
         ("post", f"/api/v1/runs/{run}/cancel/"),
         ("post", f"/api/v1/runs/{run}/retry/"),
+        ("post", f"/api/v1/runs/{run}/raise-ceiling/"),
         ("post", "/api/v1/generations/"),
         ("post", f"/api/v1/generations/{generation}/inputs/"),
         ("post", f"/api/v1/generations/{generation}/outputs/"),
