@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 from tests.benchmarks.support import (
     ROOT,
     benchmark_installation,
+    copy_row,
     find_free_port,
     report,
     running,
-    wait_until,
+    wait_for_web,
 )
 
 N_PROMPTS = 50
@@ -70,7 +71,7 @@ def main() -> None:
         n_queries = {address.name: _count_queries(user, address) for address in _list_addresses()}
         _load_many()
         with running([*command, "web"], environment=environment, log="web.log"):
-            wait_until(lambda: _answers(port), seconds=60, what="the start of the web server")
+            wait_for_web(port)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             addresses = [*_list_addresses(), _find_deep_page(connection, cookie)]
             for address in addresses:
@@ -242,14 +243,14 @@ def _load_many() -> None:
             is_rated = number >= N_UNRATED
             level = 1 + (number * 7 + version.number) % 5
             value = level if is_rated else None
-            generation = _copy(
+            generation = copy_row(
                 template.output_image.generation,
                 prompt_version=version,
                 run=run,
                 case_key=f"bench-{number}",
                 result_rating=value,
             )
-            output = _copy(template.output_image, generation=generation, rating=value)
+            output = copy_row(template.output_image, generation=generation, rating=value)
             generations.append(generation)
             outputs.append(output)
             ratings += _rate(template, output, version, number, level) if is_rated else []
@@ -281,7 +282,7 @@ def _load_grid(n_cases: int, *, queued: int = 0) -> None:
     Generation.objects.bulk_create(generations, batch_size=_BATCH)
     OutputImage.objects.bulk_create(outputs, batch_size=_BATCH)
     for _ in range(queued):
-        waiting = _copy(Generation.objects.filter(status="queued")[0], run=run, case_key="waiting")
+        waiting = copy_row(Generation.objects.filter(status="queued")[0], run=run, case_key="waiting")
         waiting.save(force_insert=True)
 
 
@@ -296,9 +297,9 @@ def _make_cases(run: Any, n_cases: int, output: Any) -> tuple[list[Any], list[An
         items.append(item)
         for version in run.prompt_versions.all():
             values = {"run": run, "prompt_version": version, "dataset_item": item, "case_key": key}
-            generation = _copy(output.generation, **values, result_rating=None)
+            generation = copy_row(output.generation, **values, result_rating=None)
             generations.append(generation)
-            outputs.append(_copy(output, generation=generation, rating=None))
+            outputs.append(copy_row(output, generation=generation, rating=None))
     return items, generations, outputs
 
 
@@ -323,7 +324,7 @@ def _rate(template: Any, output: Any, version: Any, number: int, level: int) -> 
     n_raters = 2 if number < N_UNRATED + (N_RATINGS - (N_OUTPUTS - N_UNRATED)) else 1
     when = datetime.now(UTC) - timedelta(days=DAYS * (N_OUTPUTS - number) / N_OUTPUTS)
     for rater in _raters()[:n_raters]:
-        yield _copy(
+        yield copy_row(
             template,
             output_image=output,
             prompt_version=version,
@@ -360,7 +361,7 @@ def _load_failed_and_queued(pairs: list[tuple[Any, Any]]) -> None:
         template = Generation.objects.filter(status=status)[0]
         chosen = (random.Random(number).choice(pairs) for number in range(n))
         Generation.objects.bulk_create(
-            _copy(template, prompt_version=version, run=run, case_key=f"{status}-{number}")
+            copy_row(template, prompt_version=version, run=run, case_key=f"{status}-{number}")
             for number, (version, run) in enumerate(chosen)
         )
 
@@ -395,27 +396,6 @@ def _tally() -> None:
 def _split(n: int) -> Iterator[int]:
     for start in range(0, n, _BATCH):
         yield min(_BATCH, n - start)
-
-
-def _copy(row: Any, **changes: Any) -> Any:
-    from mayagen.common.ids import uuid7
-
-    fields = {each.attname: getattr(row, each.attname) for each in row._meta.concrete_fields}
-    copied = type(row)(**{**fields, "id": uuid7()})
-    for name, value in changes.items():
-        setattr(copied, name, value)
-    return copied
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from typing import Any
 
 from tests.benchmarks.support import (
     benchmark_installation,
+    copy_row,
     find_free_port,
     get_pss_mb,
     report,
     running,
-    wait_until,
+    wait_for_web,
 )
 
 N_OUTPUTS = 100_000
@@ -106,7 +107,7 @@ def main() -> None:
         evaluators = [_sign_in(queue, port) for _ in range(N_EVALUATORS)]
         command = [sys.executable, "manage.py", "serve", "--only", "web"]
         with running(command, environment=environment, log="web.log") as server:
-            wait_until(lambda: _answers(port), seconds=60, what="the start of the web server")
+            wait_for_web(port)
             ratings_per_second = asyncio.run(_measure(evaluators))
             pss_mb = get_pss_mb(server.pid)
         _report(evaluators, ratings_per_second, pss_mb)
@@ -179,9 +180,9 @@ def _load() -> str:
     output = OutputImage.objects.filter(generation=models[0]).get()
     for start in range(0, N_OUTPUTS - len(models), _BATCH):
         numbers = range(start, min(start + _BATCH, N_OUTPUTS - len(models)))
-        generations = [_copy(models[number % 2], case_key=f"bench-{number}") for number in numbers]
+        generations = [copy_row(models[number % 2], case_key=f"bench-{number}") for number in numbers]
         Generation.objects.bulk_create(generations)
-        OutputImage.objects.bulk_create([_copy(output, generation=each) for each in generations])
+        OutputImage.objects.bulk_create([copy_row(output, generation=each) for each in generations])
     tasks.sync_queues()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
@@ -190,16 +191,6 @@ def _load() -> str:
     if n_due != N_OUTPUTS:
         raise RuntimeError(f"{n_due} outputs are due")
     return str(queue.pk)
-
-
-def _copy(row: Any, **changes: Any) -> Any:
-    from mayagen.common.ids import uuid7
-
-    fields = {each.attname: getattr(row, each.attname) for each in row._meta.concrete_fields}
-    copied = type(row)(**{**fields, "id": uuid7()})
-    for name, value in changes.items():
-        setattr(copied, name, value)
-    return copied
 
 
 def _sign_in(queue: str, port: int) -> Evaluator:
@@ -219,19 +210,6 @@ def _sign_in(queue: str, port: int) -> Evaluator:
     token = _get_new_csrf_string()
     cookies = f"sessionid={session.session_key}; csrftoken={token}"
     return Evaluator(cookies=cookies, csrf_token=token, queue=queue, port=port)
-
-
-def _answers(port: int) -> bool:
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
@@ -134,6 +136,22 @@ def wait_until(is_true: Callable[[], bool], *, seconds: float, what: str, every:
         time.sleep(every)
 
 
+def wait_for_web(port: int) -> None:
+    """Return as soon as the web server on this port is well."""
+    wait_until(lambda: _is_well(port), seconds=60, what="the start of the web server")
+
+
+def _is_well(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 def get_pss_mb(pid: int) -> float:
     """Return the proportional set size of a process and all it started, in MB (10^6 bytes)."""
     total = 0
@@ -164,3 +182,14 @@ class PeakMemory(threading.Thread):
         self._ended.set()
         self.join()
         return self.peak_mb
+
+
+def copy_row(row: Any, **changes: Any) -> Any:
+    """Return an unsaved row like that one, with an id of its own."""
+    from mayagen.common.ids import uuid7
+
+    fields = {each.attname: getattr(row, each.attname) for each in row._meta.concrete_fields}
+    copied = type(row)(**{**fields, "id": uuid7()})
+    for name, value in changes.items():
+        setattr(copied, name, value)
+    return copied

@@ -24,6 +24,7 @@ from evaluations.models import Assignment, ReviewQueue
 from generations.models import Generation
 from generations.services.consensus import set_consensus
 from tests.accounts.factories import UserFactory
+from tests.accounts.signing_in import sign_in
 from tests.evaluations.factories import QueueItemFactory, ReviewQueueFactory, rate, take
 from tests.generations.factories import (
     DatasetItemFactory,
@@ -114,12 +115,6 @@ def pair(evaluator: User) -> Pair:
 def blank(text: str) -> str:
     """Return the text without random ids and times of leases."""
     return TIMES.sub("TIME", UUID_TEXT.sub("ID", text))
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def test_the_api_gives_the_same_of_both_versions(pair: Pair, api_as: ApiAs) -> None:

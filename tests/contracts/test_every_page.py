@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.test import Client
 from django.urls import reverse
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from accounts.models import User
 from mayagen.admin_site import PRODUCT_APPS
+from tests.accounts.signing_in import sign_in
 from tests.contracts.world import (
     MARKUP,
     STORED_KEY,
@@ -55,12 +55,6 @@ OPEN_PATHS = ("/api/v1/auth/token/", "/api/v1/auth/token/refresh/")
 def world(settings: Any) -> World:
     settings.PROVIDER_KEYS = {"OPENAI": PROVIDER_KEY}
     return make_world()
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def list_operations(world: World) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from evaluations.choices import AssignmentState
 from evaluations.models import Assignment, Criterion, Rating, ReviewQueue
 from tests.accounts.factories import UserFactory
+from tests.accounts.signing_in import sign_in
 from tests.evaluations.factories import (
     ReviewQueueFactory,
     get_assignment,
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.django_db
 
 PAGES = ("reviewqueue", "assignment", "rating", "criterion")
 LEVELS = "FAILED: No.\nPOOR\nACCEPTABLE\nGOOD\nEXCELLENT: Yes."
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def url(model: str, page: str, *args: object) -> str:

@@ -16,6 +16,7 @@ from django.urls import reverse
 from accounts.models import User
 from generations.models import Dataset, DatasetImport, DatasetVersion
 from generations.services.importing.work import work_on_imports
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import DatasetFactory, DatasetItemFactory, DatasetItemImageFactory
 from tests.generations.import_cases import ROWS, list_files, make_archive, upload, work
 
@@ -23,12 +24,6 @@ pytestmark = pytest.mark.django_db
 ADD = "admin:generations_dataset_add"
 IMPORT = "admin:generations_dataset_import"
 STOP_POLLING = 286
-
-
-def sign_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import (
     AttemptFactory,
     DatasetItemFactory,
@@ -55,9 +56,7 @@ class Markup(HTMLParser):
 
 @pytest.fixture
 def as_admin(admin: User) -> Client:
-    client = Client()
-    client.force_login(admin)
-    return client
+    return sign_in(admin)
 
 
 def list_pages() -> list[str]:

@@ -16,6 +16,7 @@ from accounts.models import User
 from generations.choices import Status
 from generations.models import Generation, Run
 from prompts.choices import Kind
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import (
     AttemptFactory,
     DatasetItemFactory,
@@ -29,12 +30,6 @@ from tests.prompts.factories import ImageModelFactory, PromptVersionFactory
 
 pytestmark = pytest.mark.django_db
 LAUNCH = "admin:generations_run_launch"
-
-
-def sign_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -23,6 +22,7 @@ from generations.services.planning import PriceUnknownError
 from mayagen.common.errors import PermissionDeniedError
 from prompts.models import ImageModel, Prompt, PromptVersion
 from prompts.services import ImageModelUnavailableError
+from tests.accounts.signing_in import sign_in
 from tests.evaluations.factories import ReviewQueueFactory
 from tests.generations.engine_cases import LIMITS, make_model
 from tests.prompts.factories import ImageModelFactory, ProviderKeyFactory
@@ -37,12 +37,6 @@ ApiAs = Callable[[User | None], APIClient]
 def server() -> Iterator[OpenAIServer]:
     with running_server() as started:
         yield started
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def drain_and_read(generation: Generation) -> Generation:

@@ -22,6 +22,7 @@ from generations.choices import ErrorCode, Status
 from generations.models import DatasetItem, Generation, OutputImage, Run
 from generations.services.retrying import retry_failed
 from prompts.models import PromptVersion
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import (
     DatasetItemFactory,
     DatasetVersionFactory,
@@ -84,12 +85,6 @@ def case() -> Case:
 @pytest.fixture
 def as_admin(admin: User) -> Client:
     return sign_in(admin)
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def read_fingerprints(page: str) -> str:

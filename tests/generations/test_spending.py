@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -26,6 +25,7 @@ from generations.services.quotas import (
 )
 from mayagen.common.errors import PermissionDeniedError
 from tests.accounts.factories import UserFactory
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import GenerationFactory, QuotaFactory
 from tests.generations.money_cases import PRICE, complete, launch, make_paid_version
 from tests.prompts.factories import PromptVersionFactory
@@ -41,12 +41,6 @@ def spend(actor: User, n: int = 1) -> Run:
     run = launch(actor, make_paid_version(), n=n)
     apply_all([complete(work) for work in claim_batch(worker="w", capacity=n)])
     return run
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def test_admins_set_quotas_and_the_audit_trail_says_so(admin: User) -> None:

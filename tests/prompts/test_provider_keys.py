@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -20,6 +19,7 @@ from mayagen.common.errors import PermissionDeniedError
 from prompts import services
 from prompts.models import ProviderKey
 from prompts.selectors import find_provider_key
+from tests.accounts.signing_in import sign_in
 from tests.contracts.world import list_admin_addresses, make_world
 from tests.prompts.factories import ProviderKeyFactory
 
@@ -35,12 +35,6 @@ OLD_SEAL, NEW_SEAL = "o" * 40, "n" * 40
 def _keys(settings: Any) -> None:
     settings.PROVIDER_KEYS = {}
     settings.SEALING_KEYS = [OLD_SEAL]
-
-
-def sign_in(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def test_a_stored_key_is_found_and_not_readable_in_its_row(admin: User) -> None:
