@@ -17,7 +17,7 @@ from unfold.widgets import (
 from prompts.choices import Provider
 from prompts.models import ImageModel, Prompt, PromptVersion, ProviderKey
 
-_JSON_SENTENCE = 'This is not a JSON object. Write it like {{"style": "waves"}}. {fault}'
+_JSON_SENTENCE = "This is not a JSON object. Write it like {example}. {fault}"
 
 
 class TagsField(forms.CharField):
@@ -47,6 +47,7 @@ class JSONObjectField(forms.JSONField):
     """A JSON object, shown with its parts on lines of their own; nothing is an empty one."""
 
     widget = UnfoldAdminTextareaWidget
+    example = '{"style": "waves"}'
 
     def prepare_value(self, value: Any) -> Any:
         """Show indented what is not just the text that was typed."""
@@ -70,15 +71,18 @@ class JSONObjectField(forms.JSONField):
             parsed = json.loads(value, object_pairs_hook=_build_object, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
             fault = f"At line {error.lineno}, column {error.colno}: {error.msg}."
-            raise ValidationError(_JSON_SENTENCE.format(fault=fault)) from None
+            raise ValidationError(self._say(fault)) from None
         except (ValueError, RecursionError) as error:
             fault = (
                 str(error) if isinstance(error, _RefusedValueError) else "A value is too long or too deep."
             )
-            raise ValidationError(_JSON_SENTENCE.format(fault=fault)) from None
+            raise ValidationError(self._say(fault)) from None
         if not isinstance(parsed, dict):
-            raise ValidationError(_JSON_SENTENCE.format(fault="It must start with { and end with }."))
+            raise ValidationError(self._say("It must start with { and end with }."))
         return parsed
+
+    def _say(self, fault: str) -> str:
+        return _JSON_SENTENCE.format(example=self.example, fault=fault)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare what the texts mean."""
@@ -86,6 +90,12 @@ class JSONObjectField(forms.JSONField):
             return bool(self.to_python(data) != (initial or {}))
         except ValidationError:
             return True
+
+
+class JSONSchemaField(JSONObjectField):
+    """A JSON Schema, whose example is one."""
+
+    example = '{"properties": {"style": {"type": "string", "enum": ["waves", "dots"]}}}'
 
 
 class _RefusedValueError(ValueError):
@@ -174,7 +184,9 @@ class ImageModelForm(forms.ModelForm):
     """A catalogue entry."""
 
     provider = forms.ChoiceField(
-        choices=Provider.choices, widget=UnfoldAdminSelectWidget, help_text="The adapter that speaks to it."
+        choices=Provider.choices,
+        widget=UnfoldAdminSelectWidget,
+        help_text="Whose API is spoken; it decides what stands below.",
     )
     # A name inside a network, such as http://sd-webui:7860, is an address too; the verb checks it.
     base_url = forms.CharField(
@@ -184,12 +196,16 @@ class ImageModelForm(forms.ModelForm):
         widget=UnfoldAdminTextInputWidget,
         help_text="Address of the API; the provider's own when empty.",
     )
-    provider_options = JSONObjectField(required=False, help_text="Settings of the adapter, never keys.")
-    parameters_schema = JSONObjectField(
-        required=False, help_text="JSON Schema of the parameters that a version may set."
+    provider_options = JSONObjectField(
+        required=False, help_text='As JSON, such as {"api_version": "…"} for Azure OpenAI; never keys.'
+    )
+    parameters_schema = JSONSchemaField(
+        required=False,
+        label="Parameters, as JSON Schema",
+        help_text="What a version may set besides its prompt and size; its form offers these by name.",
     )
     default_parameters = JSONObjectField(
-        required=False, help_text="Taken where a version does not set a parameter."
+        required=False, help_text="As JSON; taken where a version does not set a parameter."
     )
 
     class Meta:
@@ -220,9 +236,25 @@ class ImageModelForm(forms.ModelForm):
         help_texts = {
             "credential_name": "NAME of a stored provider key, or of the environment variable"
             " MAYAGEN_PROVIDER_KEY_NAME, which goes first.",
+            "is_active": "Versions may use it, and runs may be launched.",
+            "max_outputs": "In one request.",
+            "max_inputs": "In one request; 0 if it takes none.",
+            "rate_per_minute": "No limit if empty.",
+            "timeout_seconds": "How long a request may take before it counts as failed.",
+            "max_attempts": "Calls for one generation, the first included, while failures look temporary.",
+            "is_free": "Nothing is reserved or counted.",
+            "price_usd": "For one image. Before it has a price, or is marked free, nothing can be launched.",
         }
         labels = {
-            "price_usd": "Price (USD)",
+            "is_active": "Active",
+            "credential_name": "Name of the key",
+            "max_outputs": "Images made, at most",
+            "max_inputs": "Images taken, at most",
+            "rate_per_minute": "Requests a minute",
+            "timeout_seconds": "Time limit (seconds)",
+            "max_attempts": "Attempts",
+            "is_free": "Free",
+            "price_usd": "Price (US dollars)",
             "max_in_flight": "Requests at once",
             "repeats_unknown": "Repeat unknown outcomes",
         }

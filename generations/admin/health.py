@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from accounts.models import User
@@ -37,6 +37,11 @@ class ProviderHealthAdmin(ProductModelAdmin):
     list_filter = ("state",)
     ordering = ("-last_failed_at",)
     actions = ("close_now",)
+    list_before_template = "admin/generations/providerhealth/about.html"
+    change_form_template = "admin/generations/providerhealth/change_form.html"
+
+    class Media:
+        css = {"all": ("prompts/admin.css",)}
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Where a provider is reached is for those who may do something about it."""
@@ -44,8 +49,15 @@ class ProviderHealthAdmin(ProductModelAdmin):
         return shown if can(request.user, _RIGHT) else ("provider", *shown[1:])
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        shown = [field.name for field in self.opts.fields if field.name != "id"]
-        return shown if can(request.user, _RIGHT) else [name for name in shown if name != "base_url"]
+        return (*self.get_list_display(request), "first_failed_at")
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        health = kwargs.get("obj")
+        is_held_back = health is not None and health.state != BreakerState.CLOSED
+        context["may_close"] = is_held_back and self.has_close_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @display(description="provider")
     def address(self, health: ProviderHealth) -> str:
@@ -70,6 +82,10 @@ class ProviderHealthAdmin(ProductModelAdmin):
     @display(description="why", ordering="last_error_code")
     def why(self, health: ProviderHealth) -> str:
         return selectors.get_error_label(health.last_error_code)
+
+    @display(description="in trouble since", ordering="opened_at")
+    def first_failed_at(self, health: ProviderHealth) -> datetime | None:
+        return health.opened_at
 
     @admin.action(description="Let work go on now", permissions=["close"])
     def close_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -56,15 +56,24 @@ class QuotaAdmin(ProductModelAdmin):
         if "user" in form.base_fields:
             field = cast("forms.ModelChoiceField", form.base_fields["user"])
             field.empty_label = "The whole installation"
-            field.help_text = "Whose quota it is."
+            field.help_text = "Whose quota it is. Those of a person and of the installation hold together."
+            # The theme's links to people beside it lead away from what is being set.
+            for link in ("can_add_related", "can_change_related", "can_view_related"):
+                setattr(field.widget, link, False)
         for name, label in (
             ("limit_generations", "Generations a month"),
             ("limit_usd", "US dollars a month"),
         ):
             if name in form.base_fields:
                 form.base_fields[name].label = label
-                form.base_fields[name].help_text = "Months are UTC's. No limit when empty."
+                form.base_fields[name].help_text = "Of a calendar month in UTC. No limit if empty."
         return form
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["show_save_and_add_another"] = context["show_save_and_continue"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_by_service(self, request: HttpRequest, form: forms.ModelForm, target: Any | None) -> Quota:
         actor, values = cast("User", request.user), form.cleaned_data

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.decorators import display
 
 from accounts.models import User
@@ -26,7 +26,7 @@ class ImageModelAdmin(SoftDeleteModelAdmin):
     """Image models; how one is reached is shown to those who may change it."""
 
     form = ImageModelForm
-    list_display = ("name", "provider_name", "kind", "state", "price", "max_in_flight", "max_outputs")
+    list_display = ("name", "provider_name", "kind", "state", "price", "at_once", "images_made")
     list_filter = (DeletedFilter, "kind", "is_active")
     search_fields = ("name", "slug", "description")
     ordering = ("name", "id")
@@ -75,6 +75,10 @@ class ImageModelAdmin(SoftDeleteModelAdmin):
             return services.create_image_model(actor=actor, **form.cleaned_data)
         return services.change_image_model(actor=actor, image_model=target, **form.cleaned_data)
 
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+        """Go on to the model's page, which says whether its key is there and leads to a test."""
+        return HttpResponseRedirect(self.url_of("change", obj.pk))
+
     def soft_delete(self, request: HttpRequest, target: ImageModel) -> None:
         services.delete_image_model(actor=cast("User", request.user), image_model=target)
 
@@ -93,7 +97,17 @@ class ImageModelAdmin(SoftDeleteModelAdmin):
             return "Deleted"
         return "Active" if model.is_active else "Off"
 
-    @display(description="Price", ordering="price_usd")
+    @display(description="Requests at once", ordering="max_in_flight")
+    def at_once(self, model: ImageModel) -> int:
+        """How many may be under way."""
+        return model.max_in_flight
+
+    @display(description="Images a request", ordering="max_outputs")
+    def images_made(self, model: ImageModel) -> int:
+        """How many one request may make."""
+        return model.max_outputs
+
+    @display(description="Price of an image", ordering="price_usd")
     def price(self, model: ImageModel) -> str:
         """For one output."""
         if model.is_free:

@@ -120,3 +120,26 @@ def test_what_models_were_tested_with_is_not_offered_for_runs_unless_named(as_ad
 
     assert offered == [written]
     assert set(named) == {tested, written}
+
+
+def test_a_provider_in_trouble_has_a_page_in_words_with_the_button_that_ends_its_wait(
+    as_admin: Client, viewer: User
+) -> None:
+    health = ProviderHealthFactory(opened=True)
+    listed = reverse("admin:generations_providerhealth_changelist")
+    as_viewer = Client()
+    as_viewer.force_login(viewer)
+
+    page = read(as_admin, "generations_providerhealth_change", health.pk)
+    seen = read(as_viewer, "generations_providerhealth_change", health.pk)
+
+    assert "N openings" not in page
+    assert "work for it waits" in as_admin.get(listed).content.decode()
+    assert ('id="close-now"' in page, 'id="close-now"' in seen) == (True, False)
+    assert (health.base_url in page, health.base_url in seen) == (True, False)
+
+    as_admin.post(listed, {"action": "close_now", "_selected_action": [str(health.pk)]})
+
+    health.refresh_from_db()
+    assert health.state == BreakerState.CLOSED
+    assert 'id="close-now"' not in read(as_admin, "generations_providerhealth_change", health.pk)

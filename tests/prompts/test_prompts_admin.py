@@ -505,6 +505,22 @@ def test_an_image_model_is_made_and_refused_with_its_fields(as_admin: Client) ->
     assert ImageModel.objects.count() == 1
 
 
+def test_a_new_image_model_leads_to_its_page_where_its_key_is_missed(as_admin: Client) -> None:
+    values = model_values(provider="openai", endpoint="m", credential_name="OPENAI", price_usd="0.04")
+
+    page = as_admin.post(reverse("admin:prompts_imagemodel_add"), values, follow=True)
+
+    model = ImageModel.objects.get()
+    assert page.redirect_chain == [(reverse("admin:prompts_imagemodel_change", args=[model.pk]), 302)]
+    assert "There is no key OPENAI" in page.content.decode()
+
+
+def test_a_schema_that_is_none_is_answered_with_the_example_of_one(as_admin: Client) -> None:
+    page = as_admin.post(reverse("admin:prompts_imagemodel_add"), model_values(parameters_schema="{"))
+
+    assert "{&quot;properties&quot;: {&quot;style&quot;" in page.content.decode()
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_a_row_is_deleted_and_restored_after_being_asked(as_admin: Client, name: str) -> None:
     version = PromptVersionFactory()
