@@ -8,6 +8,8 @@ from typing import Any, Final, cast
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import localize
+from django.utils.timezone import localtime
 from unfold.decorators import display
 
 from accounts.models import User
@@ -49,7 +51,7 @@ class ProviderHealthAdmin(ProductModelAdmin):
         return shown if can(request.user, _RIGHT) else ("provider", *shown[1:])
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (*self.get_list_display(request), "first_failed_at")
+        return (*self.get_list_display(request), "held_back_since")
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
@@ -72,20 +74,20 @@ class ProviderHealthAdmin(ProductModelAdmin):
         return health.n_failures
 
     @display(description="not called before", ordering="blocked_until")
-    def waits_until(self, health: ProviderHealth) -> datetime | None:
-        return health.blocked_until
+    def waits_until(self, health: ProviderHealth) -> str | None:
+        return _say_when(health.blocked_until)
 
     @display(description="last failure", ordering="last_failed_at")
-    def failed_at(self, health: ProviderHealth) -> datetime | None:
-        return health.last_failed_at
+    def failed_at(self, health: ProviderHealth) -> str | None:
+        return _say_when(health.last_failed_at)
 
     @display(description="why", ordering="last_error_code")
     def why(self, health: ProviderHealth) -> str:
         return selectors.get_error_label(health.last_error_code)
 
-    @display(description="in trouble since", ordering="opened_at")
-    def first_failed_at(self, health: ProviderHealth) -> datetime | None:
-        return health.opened_at
+    @display(description="not called since", ordering="opened_at")
+    def held_back_since(self, health: ProviderHealth) -> str | None:
+        return _say_when(health.opened_at)
 
     @admin.action(description="Let work go on now", permissions=["close"])
     def close_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -105,3 +107,8 @@ class ProviderHealthAdmin(ProductModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _say_when(at: datetime | None) -> str | None:
+    """Return a time as lists show it; the page of one row would show Python's."""
+    return None if at is None else localize(localtime(at))

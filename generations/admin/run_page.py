@@ -46,11 +46,13 @@ _DECISIONS: Final = {
         "Accept unknown calls as lost",
         "The generations stay failed.",
         "Accept them as lost",
+        "They count as lost. What they may have cost is booked as spent.",
     ),
     Decision.SEND_AGAIN: (
         "Send unknown calls again",
         "The calls are made and paid for once more.",
         "Send them again",
+        "They were queued again. What the first calls may have cost is booked as spent.",
     ),
 }
 PAGE_TEMPLATE: Final = "admin/generations/run/page.html"
@@ -230,7 +232,7 @@ class RunPages:
             raise Http404
         if not can(request.user, "generations.change_run"):
             raise PermissionDenied
-        title, then, button = _DECISIONS[Decision(decision)]
+        title, then, button, done = _DECISIONS[Decision(decision)]
         unknown = selectors.list_unknown_outcomes(run)
         answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
             request,
@@ -243,7 +245,7 @@ class RunPages:
             verb=lambda: decide_unknown_outcomes(
                 actor=cast("User", request.user), run=run, decision=Decision(decision)
             ),
-            done="The decision was carried out.",
+            done=done,
             back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
         )
         return answer

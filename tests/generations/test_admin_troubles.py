@@ -134,7 +134,10 @@ def test_a_provider_in_trouble_has_a_page_in_words_with_the_button_that_ends_its
     seen = read(as_viewer, "generations_providerhealth_change", health.pk)
 
     assert "N openings" not in page
+    assert f"{health.blocked_until:%Y-%m-%d %H:%M}" not in page, "A time stands there as Python writes it."
+    assert f"{health.blocked_until:%H:%M}" in page
     assert "work for it waits" in as_admin.get(listed).content.decode()
+    assert "Let work go on now" not in as_viewer.get(listed).content.decode()
     assert ('id="close-now"' in page, 'id="close-now"' in seen) == (True, False)
     assert (health.base_url in page, health.base_url in seen) == (True, False)
 
