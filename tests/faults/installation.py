@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -170,6 +171,7 @@ class Launcher:
         self.actor = UserFactory(role="admin")
         self.versions: dict[str, Any] = {}
         self._n_launched = 0
+        self._lock = threading.Lock()
         for provider in providers:
             model = ImageModelFactory(
                 provider=provider.kind.server,
@@ -196,19 +198,21 @@ class Launcher:
         from generations.services.runs import create_run
         from tests.generations.factories import DatasetItemFactory, DatasetVersionFactory
 
-        self._n_launched += 1
+        with self._lock:
+            self._n_launched += 1
+            number_of_run = self._n_launched
         dataset_version = DatasetVersionFactory()
         DatasetItem.objects.bulk_create(
             DatasetItemFactory.build(
                 dataset_version=dataset_version,
                 position=number,
-                variables={"subject": f"{kind} {self._n_launched}-{number}"},
+                variables={"subject": f"{kind} {number_of_run}-{number}"},
             )
             for number in range(n_generations)
         )
         run = create_run(
             actor=self.actor,
-            name=f"Faults {kind} {self._n_launched}",
+            name=f"Faults {kind} {number_of_run}",
             prompt_versions=[self.versions[kind]],
             dataset_version=dataset_version,
             priority=Priority.HIGH if is_urgent else Priority.NORMAL,

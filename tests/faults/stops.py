@@ -47,6 +47,11 @@ class Stopper:
     n_stopped: int = 0
     n_pending: int = 0
 
+    @property
+    def n_armed(self) -> int:
+        """How many points no worker has come to yet."""
+        return self.n_pending - len(self.spared)
+
     def arm(self, point: str) -> Catch | CallCatch:
         """Let the next worker that comes to this point stand still there."""
         self.n_pending += 1

@@ -27,6 +27,8 @@ N_STOPS: Final = 10
 STOPS_AT_ONCE: Final = 2
 REFUSAL_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 2.6
+UNMET_SECONDS: Final = 12.0
+MORE_GENERATIONS: Final = 10
 PATIENCE_SECONDS: Final = 30.0
 KILLS: Final = (
     *(*["a busy worker"] * 12, *["an idle worker"] * 3, *["the pusher"] * 2, *["the monitor"] * 2),
@@ -103,13 +105,36 @@ class Troublemaker:
 
     def _stop_all(self, points: Sequence[str]) -> None:
         for point in points:
-            while self.stopper.n_pending >= STOPS_AT_ONCE:
-                time.sleep(0.2)
+            self._wait_for_stops(fewer_than=STOPS_AT_ONCE)
             self.loop.call_soon_threadsafe(self.stopper.arm, point)
             time.sleep(0.5)
-        deadline = time.monotonic() + 2 * STOP_SECONDS
-        while self.stopper.n_pending and time.monotonic() < deadline:
+        self._wait_for_stops(fewer_than=1)
+        forget_connections()
+
+    def _wait_for_stops(self, *, fewer_than: int) -> None:
+        """Wait until fewer stops are under way; where no worker comes to a point, give them more to do."""
+        deadline = time.monotonic() + 4 * STOP_SECONDS
+        more_at = time.monotonic() + UNMET_SECONDS
+        while self.stopper.n_pending >= fewer_than and time.monotonic() < deadline:
+            if not self.stopper.n_armed:
+                more_at = time.monotonic() + UNMET_SECONDS
+            elif time.monotonic() > more_at:
+                self._launch_more()
+                more_at = time.monotonic() + UNMET_SECONDS
             time.sleep(0.2)
+
+    def _launch_more(self) -> None:
+        from django.db import InterfaceError, OperationalError
+
+        try:
+            more = [self.launcher.launch(kind, MORE_GENERATIONS) for kind in self.launcher.versions]
+        except (InterfaceError, OperationalError) as error:
+            # The database is just being started again.
+            self.say(f"more work could not be launched: {error}")
+            forget_connections()
+        else:
+            self.launched.extend(more)
+            self.say(f"{len(more)} runs launched, since no worker came to where it was to stop")
 
     def _make(self, trouble: str) -> str:
         verb, _, what = trouble.partition(" ")
