@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import gunicorn.http.wsgi
 
 from mayagen.env import read_environment
+from mayagen.parent_watch import end_with_supervisor
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -55,6 +56,11 @@ stalled_client_s = 20
 
 # The name and version of the server are nobody's business; gunicorn has no setting for it.
 gunicorn.http.wsgi.SERVER = "MayaGen"  # type: ignore[attr-defined]
+
+
+def on_starting(_server: Arbiter) -> None:
+    """End with the supervisor; its workers end with this process by themselves."""
+    end_with_supervisor(grace_s=2.0 * graceful_timeout)
 
 
 def when_ready(server: Arbiter) -> None:

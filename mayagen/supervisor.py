@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
+
+from mayagen.parent_watch import SUPERVISOR_ID, end_with
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
+# Calls that cannot be repeated are waited for: an image model's timeout is at most 900 s.
+STOP_GRACE_S = 960.0
 HEALTH_CHECK_S = 5.0
 FIRST_RESTART_DELAY_S = 1.0
 LONGEST_RESTART_DELAY_S = 60.0
@@ -25,7 +28,6 @@ STEADY_S = 60.0
 # Make and the terminal may both pass on one and the same Ctrl-C: only a later signal is a second one.
 SAME_SIGNAL_S = 2.0
 SAY_WAITING_S = 6.0
-PARENT_DEATH_SIGNAL_OPTION = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass
@@ -55,10 +57,11 @@ class Service:
         """Start the command in a session of its own, so that Ctrl-C reaches it through us alone."""
         self.process = subprocess.Popen(  # noqa: S603 - commands of our own
             self.command,
-            env=self.environment,
+            env={**(self.environment or os.environ), SUPERVISOR_ID: str(os.getpid())},
             pass_fds=self.inherited_descriptors,
             start_new_session=True,
-            preexec_fn=_stop_when_the_supervisor_dies,  # noqa: PLW1509 - this process has one thread
+            # Even by SIGKILL. This process has one thread, so that nothing is locked in its fork.
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509
         )
         self.started_at_s = time.monotonic()
 
@@ -203,9 +206,3 @@ def _keep_alive(service: Service, *, check_health: bool) -> None:
     elif check_health and service.find_fault and (fault := service.find_fault(service.process.pid)):
         logger.error("%s is stopped: %s", service.name, fault)
         service.schedule_restart()
-
-
-def _stop_when_the_supervisor_dies() -> None:
-    """Ask the kernel for a SIGTERM when the supervisor dies, even by SIGKILL (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL_OPTION, signal.SIGTERM)

@@ -9,6 +9,9 @@ from typing import Any
 from django.utils.module_loading import autodiscover_modules
 from django_q.management.commands import qcluster
 
+from mayagen.parent_watch import end_forks_with_their_parents, end_with_supervisor
+from mayagen.supervisor import STOP_GRACE_S
+
 
 class Command(qcluster.Command):
     """`manage.py qcluster`: django-q2's command; its processes share one copy of the tasks' modules.
@@ -16,15 +19,21 @@ class Command(qcluster.Command):
     Otherwise each worker imports them at its first task, and again whenever it is replaced. What is loaded by
     then is kept out of garbage collection: its marks would copy the shared pages, and walking it all again
     would hold up hundreds of calls in flight.
+
+    A worker without its sentinel does nothing useful any more, and a sentinel without its cluster never
+    stops: each is killed with its parent, and others take up its work.
     """
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import the tasks and start the cluster."""
         _allow_open_files()
+        end_forks_with_their_parents()
         autodiscover_modules("tasks")
         gc.collect()
         gc.freeze()
         super().handle(*args, **options)  # type: ignore[no-untyped-call] # django-q2 is not typed
+        # Once the cluster has forked: a fork of several threads is none that Python likes.
+        end_with_supervisor(grace_s=STOP_GRACE_S)
 
 
 def _allow_open_files() -> None:

@@ -20,13 +20,11 @@ from django.db import OperationalError, connections
 
 from mayagen.cluster_watch import ClusterWatch
 from mayagen.static_files import collect_changed_static_files
-from mayagen.supervisor import Service, Supervisor
+from mayagen.supervisor import STOP_GRACE_S, Service, Supervisor
 
 MANAGE_PY = settings.BASE_DIR / "manage.py"
 DEMO_ACCOUNTS = settings.ENV.data_dir / "demo-accounts.json"
 HEALTH_TIMEOUT_S = 0.5
-# Calls that cannot be repeated are waited for: an image model's timeout is at most 900 s.
-STOP_GRACE_S = 960.0
 
 
 class Command(BaseCommand):
