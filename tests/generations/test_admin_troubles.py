@@ -16,6 +16,7 @@ from generations.choices import BreakerState, ErrorCode, RunKind, Status
 from generations.models import ProviderHealth, Run
 from generations.services.model_tests import PROMPT_SLUG
 from prompts.choices import Provider
+from tests.accounts.signing_in import sign_in
 from tests.generations.factories import GenerationFactory, ProviderHealthFactory, RunFactory
 from tests.prompts.factories import ImageModelFactory, PromptFactory, PromptVersionFactory
 
@@ -25,9 +26,7 @@ WAITS = "waits: its provider is down"
 
 @pytest.fixture
 def as_admin(admin: User) -> Client:
-    client = Client()
-    client.force_login(admin)
-    return client
+    return sign_in(admin)
 
 
 def read(client: Client, name: str, *arguments: object) -> str:
@@ -56,9 +55,7 @@ def test_a_run_that_stands_still_says_whose_provider_is_down_and_until_when(
         assert WAITS in text
         assert f"next at {health.blocked_until:%H:%M} UTC" in text
         assert health.base_url not in text
-    as_viewer = Client()
-    as_viewer.force_login(viewer)
-    assert WAITS in read(as_viewer, "generations_run_change", run.pk)
+    assert WAITS in read(sign_in(viewer), "generations_run_change", run.pk)
 
     ProviderHealth.objects.update(state=BreakerState.CLOSED, blocked_until=None)
     assert WAITS not in read(as_admin, "generations_run_change", run.pk)
@@ -127,8 +124,7 @@ def test_a_provider_in_trouble_has_a_page_in_words_with_the_button_that_ends_its
 ) -> None:
     health = ProviderHealthFactory(opened=True)
     listed = reverse("admin:generations_providerhealth_changelist")
-    as_viewer = Client()
-    as_viewer.force_login(viewer)
+    as_viewer = sign_in(viewer)
 
     page = read(as_admin, "generations_providerhealth_change", health.pk)
     seen = read(as_viewer, "generations_providerhealth_change", health.pk)
