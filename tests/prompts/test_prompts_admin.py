@@ -15,26 +15,21 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from prompts.models import ImageModel, Label, LabelMove, Prompt, PromptVersion
+from tests.accounts.signing_in import sign_in
 from tests.prompts.factories import ImageModelFactory, LabelFactory, PromptFactory, PromptVersionFactory
 
 CANARY = "<script>canary()</script>\"'><img src=x onerror=canary()>{{7*7}}"
 LISTS = ("prompt", "promptversion", "imagemodel")
 
 
-def client_of(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def as_admin(admin: User) -> Client:
-    return client_of(admin)
+    return sign_in(admin)
 
 
 @pytest.fixture
 def as_viewer(viewer: User) -> Client:
-    return client_of(viewer)
+    return sign_in(viewer)
 
 
 def read_messages(response: Any) -> str:
@@ -149,7 +144,7 @@ def test_a_viewer_posts_nothing(as_viewer: Client) -> None:
 @pytest.mark.parametrize("role", ["evaluator", None])
 @pytest.mark.django_db
 def test_who_has_no_admin_is_sent_to_the_door(request: pytest.FixtureRequest, role: str | None) -> None:
-    client = client_of(request.getfixturevalue(role)) if role else Client()
+    client = sign_in(request.getfixturevalue(role)) if role else Client()
 
     for address in list_pages(LabelFactory()):
         response = client.get(address)
