@@ -10,10 +10,11 @@ import pytest
 from django.core.management import get_commands
 from pydantic.fields import FieldInfo
 
-from mayagen.env import BASE_DIR, Environment
+from mayagen.env import BASE_DIR, PROVIDER_KEY_PREFIX, Environment
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -44,6 +45,32 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     ]
 
     assert rows == expected
+
+
+def test_no_text_names_a_setting_that_there_is_not() -> None:
+    settings = {f"MAYAGEN_{name.upper()}" for name in Environment.model_fields}
+    named = {
+        name
+        for text in (*TEXTS.values(), COMPOSE)
+        for name in re.findall(r"\bMAYAGEN_[A-Z_]+(?![A-Z_…])", text)
+        if not name.startswith(PROVIDER_KEY_PREFIX)
+    }
+
+    assert named
+    assert named <= settings
+
+
+def test_containers_get_every_setting_and_every_provider_key() -> None:
+    settings = COMPOSE[COMPOSE.index("x-mayagen:") : COMPOSE.index("services:")]
+
+    # Names of provider keys are anybody's choice, so that no list could hold them.
+    assert "  env_file:\n    - path: .env\n      required: false\n" in settings
+    # What the image fixes is no matter of .env, where PORT is the host's.
+    for fixed in ("MAYAGEN_BIND: 0.0.0.0", "MAYAGEN_DATA_DIR: /data", 'PORT: "8000"'):
+        assert f"    {fixed}\n" in settings
+    assert f"{PROVIDER_KEY_PREFIX}OPENAI" in README
+    assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert ".env" in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
 
 def test_every_make_target_it_names_exists() -> None:
