@@ -85,6 +85,7 @@ class Troublemaker:
     has_no_disk: bool = False
     _timers: list[threading.Thread] = field(default_factory=list)
     _losing: list[Catch] = field(default_factory=list)
+    _database: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def n_lost_answers(self) -> int:
@@ -124,17 +125,12 @@ class Troublemaker:
             time.sleep(0.2)
 
     def _launch_more(self) -> None:
-        from django.db import InterfaceError, OperationalError
-
-        try:
-            more = [self.launcher.launch(kind, MORE_GENERATIONS) for kind in self.launcher.versions]
-        except (InterfaceError, OperationalError) as error:
-            # The database is just being started again.
-            self.say(f"more work could not be launched: {error}")
+        # A launch that the database's end interrupts may have been kept or not: nobody would know.
+        with self._database:
             forget_connections()
-        else:
-            self.launched.extend(more)
-            self.say(f"{len(more)} runs launched, since no worker came to where it was to stop")
+            for kind in self.launcher.versions:
+                self.launched.append(self.launcher.launch(kind, MORE_GENERATIONS))
+        self.say("more was launched, since no worker came to where it was to stop")
 
     def _make(self, trouble: str) -> str:
         verb, _, what = trouble.partition(" ")
@@ -147,7 +143,8 @@ class Troublemaker:
                 self.loop.call_soon_threadsafe(self.stopper.proxy.catches.append, catch)
                 return "armed"
             case "restart":
-                self.installation.machine.postgres.restart()
+                with self._database:
+                    self.installation.machine.postgres.restart()
                 forget_connections()
             case "flush":
                 self.installation.machine.redis.flush()
