@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 from typing import Any
 
+import uvloop
 from django.utils.module_loading import autodiscover_modules
 from django_q.management.commands import qcluster
 
@@ -27,6 +29,7 @@ class Command(qcluster.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """Import the tasks and start the cluster."""
         _allow_open_files()
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         end_forks_with_their_parents()
         autodiscover_modules("tasks")
         gc.collect()
