@@ -43,17 +43,20 @@ class Pace:
         elif usual is None or EXPLORING * ended_seconds < usual:
             self._lengths.append(EXPLORING * ended_seconds)
 
-    def get_pause_seconds(self, *, age_seconds: float, is_scout: bool) -> float:
-        """Return how long to wait before the next question.
+    def get_pause_seconds(self, *, age_seconds: float, asked_seconds: float, is_scout: bool) -> float:
+        """Return how long to wait before the next question; 0 when it is due already.
 
         Args:
+            age_seconds: The job's age.
+            asked_seconds: Its age when it was last asked for; 0 when it never was.
             is_scout: Whether this job is to find out how long jobs take, while nobody knows.
         """
         usual = self.usual_seconds
-        if usual is None and is_scout:
-            return min(LONGEST_SECONDS, max(SCOUTING_SECONDS, SCOUTING_SHARE * age_seconds))
         if usual is None:
-            return LONGEST_SECONDS
-        if age_seconds < usual:
-            return max(SOONEST_SECONDS, usual - age_seconds)
-        return min(LONGEST_SECONDS, max(SOONEST_SECONDS, AGE_SHARE * age_seconds))
+            often = min(LONGEST_SECONDS, max(SCOUTING_SECONDS, SCOUTING_SHARE * age_seconds))
+            return often if is_scout else LONGEST_SECONDS
+        if asked_seconds < usual:
+            soonest = asked_seconds + SOONEST_SECONDS if asked_seconds else 0.0
+            return max(0.0, usual - age_seconds, soonest - age_seconds)
+        pause = min(LONGEST_SECONDS, max(SOONEST_SECONDS, AGE_SHARE * asked_seconds))
+        return max(0.0, asked_seconds + pause - age_seconds)

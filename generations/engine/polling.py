@@ -31,7 +31,6 @@ WITH_WEBHOOK_SECONDS: Final = 10.0
 WITH_WEBHOOK_LONGEST_SECONDS: Final = 60.0
 MISSED_WEBHOOKS: Final = 3
 MAX_POLLS_AT_ONCE: Final = 32
-MAX_FETCHES_AT_ONCE: Final = 32
 BULK_SIZE: Final = 100
 GATHER_SECONDS: Final = 0.1
 GRACE_SECONDS: Final = 30.0
@@ -54,6 +53,7 @@ class Job:
     Args:
         deadline: By `read_clock`, when the provider is asked to stop it.
         running_seconds: Its age when it was last found running.
+        asked_seconds: Its age when it was last asked for.
         is_hurried: It is to be asked for at once.
         is_called_off: The provider has been asked to stop it; what it brings all the same is taken.
     """
@@ -68,6 +68,7 @@ class Job:
     is_left: bool = False
     is_hurried: bool = False
     running_seconds: float = 0.0
+    asked_seconds: float = 0.0
     began: float = field(default_factory=read_clock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -96,7 +97,6 @@ class JobPoller:
         self._jobs: dict[uuid.UUID, Job] = {}
         self._pace = Pace()
         self._n_missed_webhooks = 0
-        self.fetching = asyncio.Semaphore(MAX_FETCHES_AT_ONCE)
         self._places = asyncio.Semaphore(MAX_POLLS_AT_ONCE)
         self._gathered: dict[str, asyncio.Future[JobState]] = {}
         self._gathering: asyncio.Task[None] | None = None
@@ -147,7 +147,7 @@ class JobPoller:
             if job.is_left:
                 raise JobLeftError(0.0)
             n_polls += 1
-            asked_at = job.age_seconds
+            job.asked_seconds = job.age_seconds
             try:
                 state = await self._ask(job.job_id)
                 n_refused = 0
@@ -160,7 +160,7 @@ class JobPoller:
                 if state.status in ENDED:
                     self._learn(job)
                     return state
-                job.running_seconds = asked_at
+                job.running_seconds = job.asked_seconds
             await self._keep_deadline(job)
 
     async def _pause(self, job: Job, n_polls: int) -> None:
@@ -178,7 +178,10 @@ class JobPoller:
             longest = max(WITH_WEBHOOK_SECONDS, 2 * (self._pace.usual_seconds or 0.0)) * GROWTH**n_polls
             return _spread(min(longest, WITH_WEBHOOK_LONGEST_SECONDS))
         is_scout = any(scout is job for scout in islice(self._jobs.values(), N_SCOUTS))
-        return _spread(self._pace.get_pause_seconds(age_seconds=job.age_seconds, is_scout=is_scout))
+        pause = self._pace.get_pause_seconds(
+            age_seconds=job.age_seconds, asked_seconds=job.asked_seconds, is_scout=is_scout
+        )
+        return _spread(pause)
 
     def _learn(self, job: Job) -> None:
         is_first = self._pace.usual_seconds is None

@@ -12,7 +12,7 @@ def _follow(pace: Pace, *, length: float, is_scout: bool = False) -> tuple[float
     age = running = 0.0
     n_questions = 0
     while True:
-        age += pace.get_pause_seconds(age_seconds=age, is_scout=is_scout)
+        age += pace.get_pause_seconds(age_seconds=age, asked_seconds=running, is_scout=is_scout)
         n_questions += 1
         if age >= length:
             pace.learn(running_seconds=running, ended_seconds=age)
@@ -34,8 +34,16 @@ def test_ends_are_found_soon_and_by_few_questions_once_their_time_is_known(lengt
 def test_only_scouts_ask_before_anybody_knows() -> None:
     pace = Pace()
 
-    assert pace.get_pause_seconds(age_seconds=0.0, is_scout=False) == LONGEST_SECONDS
-    assert pace.get_pause_seconds(age_seconds=0.0, is_scout=True) < 1
+    assert pace.get_pause_seconds(age_seconds=0.0, asked_seconds=0.0, is_scout=False) == LONGEST_SECONDS
+    assert pace.get_pause_seconds(age_seconds=0.0, asked_seconds=0.0, is_scout=True) < 1
+
+
+def test_a_job_past_its_usual_end_is_asked_for_at_once_if_it_never_was() -> None:
+    pace = Pace()
+    pace.learn(running_seconds=4.0, ended_seconds=6.0)
+
+    assert pace.get_pause_seconds(age_seconds=5.5, asked_seconds=0.0, is_scout=False) == 0
+    assert pace.get_pause_seconds(age_seconds=5.5, asked_seconds=5.4, is_scout=False) == pytest.approx(0.2)
 
 
 def test_jobs_that_were_found_late_are_asked_for_earlier_the_next_time() -> None:
