@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,9 +32,7 @@ class Submitted:
     @classmethod
     def apply_many(cls, submits: Sequence[Self]) -> list[bool]:
         """Write them; return for each whether its attempt is still open."""
-        ids = [submitted.work.attempt_id for submitted in submits]
-        still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
-        open_ids = set(still_open.values_list("id", flat=True))
+        open_ids = _lock_open([submitted.work for submitted in submits])
         update_each(
             Attempt,
             {
@@ -61,16 +60,17 @@ class Ended:
     @classmethod
     def apply_many(cls, ends: Sequence[Self]) -> list[bool]:
         """Write them; return for each whether its attempt is still open."""
-        ids = [ended.work.attempt_id for ended in ends]
-        still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
-        open_ids = set(still_open.values_list("id", flat=True))
+        open_ids = _lock_open([ended.work for ended in ends])
         Attempt.objects.filter(id__in=open_ids).update(job_ended_at=Now())
         return [ended.work.attempt_id in open_ids for ended in ends]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The call brought a result: the model's place is free, although the images are not stored yet."""
+    """The call brought a result: the model's place is free, although the images are not stored yet.
+
+    The answer of a job, which gives it again when it is asked, is written with the images' rows.
+    """
 
     work: Work
     duration_ms: int
@@ -97,19 +97,31 @@ class Answered:
         rows = Generation.objects.filter(id__in=locked).values_list("id", "status", "fence")
         facts = {locked[row_id]: (status, fence) for row_id, status, fence in rows}
         won = [is_ours(answer.work, *facts.get(answer.work.attempt_id, ("", 0))) for answer in answers]
-        open_ids = {answer.work.attempt_id for answer, is_open in zip(answers, won, strict=True) if is_open}
-        Attempt.objects.filter(id__in=open_ids).update(state=AttemptState.SUCCEEDED, answered_at=Now())
-        update_each(
-            Attempt,
-            {
-                answer.work.attempt_id: {
-                    "duration_ms": answer.duration_ms,
-                    "cost_usd": answer.cost_usd,
-                    "provider_request_id": answer.provider_request_id[:200],
-                    "provider_metadata": dict(answer.provider_metadata),
-                }
-                for answer, is_open in zip(answers, won, strict=True)
-                if is_open
-            },
-        )
+        write_answers([answer for answer, is_open in zip(answers, won, strict=True) if is_open])
         return won
+
+
+def write_answers(answers: Sequence[Answered]) -> None:
+    """Close the attempts with what was answered; the caller has seen that they are this worker's."""
+    Attempt.objects.filter(id__in=[answer.work.attempt_id for answer in answers]).update(
+        state=AttemptState.SUCCEEDED, answered_at=Now()
+    )
+    update_each(
+        Attempt,
+        {
+            answer.work.attempt_id: {
+                "duration_ms": answer.duration_ms,
+                "cost_usd": answer.cost_usd,
+                "provider_request_id": answer.provider_request_id[:200],
+                "provider_metadata": dict(answer.provider_metadata),
+            }
+            for answer in answers
+        },
+    )
+
+
+def _lock_open(works: Sequence[Work]) -> set[uuid.UUID]:
+    """Lock the attempts of these that are still open, and return their ids."""
+    ids = [work.attempt_id for work in works]
+    still_open = Attempt.objects.in_flight().filter(id__in=ids).order_by("id").select_for_update()
+    return set(still_open.values_list("id", flat=True))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import (
@@ -15,6 +16,7 @@ from django.db.models import (
     F,
     OuterRef,
     Q,
+    QuerySet,
 )
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
@@ -32,6 +34,7 @@ from generations.engine.work import ModelSpec, StoredInput, Work
 from generations.models import Attempt, Generation, InputImage, ProviderHealth
 from generations.querysets import GenerationQuerySet
 from generations.services.ledger import Account
+from mayagen.common.statements import KeptStatement, fetch_planned_anew, to_duration, to_uuid
 from prompts.models import ImageModel
 from prompts.selectors import find_provider_key
 
@@ -72,23 +75,29 @@ def claim_batch(
     return works
 
 
-def _list_waiting() -> list[_Waiting]:
+def _build_waiting() -> QuerySet[Any, Any]:
     health = ProviderHealth.objects.filter(provider=OuterRef("provider"), base_url=OuterRef("base_url"))
-    rows = (
+    return (
         with_waits()
         .filter(~Exists(health.blocked(Now())))
         .order_by("id")
         .values_list("id", Exists(health.exclude(state=BreakerState.CLOSED)), *WAITS.values())
     )
+
+
+_WAITING: Final = KeptStatement(_build_waiting)
+
+
+def _list_waiting() -> list[_Waiting]:
     found = []
-    for model_id, is_suspect, *waits in rows:
+    for model_id, is_suspect, *waits in fetch_planned_anew(_WAITING.write()):
         priorities = [
             priority
             for priority, wait in zip(WAITS, waits, strict=True)
-            if wait is not None and wait <= timedelta(0)
+            if wait is not None and to_duration(wait) <= timedelta(0)
         ]
         if priorities:
-            found.append(_Waiting(model_id=model_id, priorities=priorities, is_suspect=is_suspect))
+            found.append(_Waiting(to_uuid(model_id), priorities, is_suspect=bool(is_suspect)))
     return found
 
 
@@ -129,27 +138,45 @@ def _lock_due(model: ImageModel, waiting: _Waiting, *, room: int, turns: Turns) 
     """Return the due rows that may be taken up: first those with an open attempt, which have their places."""
     if room <= 0:
         return []
-    counts = (
-        Attempt.objects.in_flight()
-        .filter(image_model=model)
-        .aggregate(
-            n=Count("pk", filter=Q(job_ended_at__isnull=True)), n_left=Count("pk", filter=Q(worker=""))
-        )
-    )
+    n_calling, n_left = _count_open(model)
     due = Generation.objects.due(Now()).filter(image_model=model)
     rows: list[Generation] = []
-    if counts["n_left"]:
+    if n_left:
         left = Attempt.objects.in_flight().filter(image_model=model, worker="")
         rows = _lock(due.filter(id__in=left.values("generation_id")), room)
-    free = min(room - len(rows), model.max_in_flight - counts["n"])
+    free = min(room - len(rows), model.max_in_flight - n_calling)
     if free > 0 and model.rate_per_minute:
         free = _take_tokens(model, wanted=free)
     if free <= 0:
         return rows
     fresh = due.exclude(id__in=[row.id for row in rows]) if rows else due
-    if counts["n_left"]:
+    if n_left:
         fresh = fresh.exclude(Exists(Attempt.objects.in_flight().filter(generation=OuterRef("pk"))))
     return rows + _lock_by_priority(fresh, waiting.priorities, model, free=free, turns=turns)
+
+
+def _build_open(model: uuid.UUID) -> QuerySet[Any, Any]:
+    return (
+        Attempt.objects.in_flight()
+        .filter(image_model=model)
+        .order_by()
+        .values("image_model")
+        .annotate(
+            n_calling=Count("pk", filter=Q(job_ended_at__isnull=True)),
+            n_left=Count("pk", filter=Q(worker="")),
+        )
+        .values_list("n_calling", "n_left")
+    )
+
+
+_OPEN: Final = KeptStatement(_build_open, "model")
+
+
+def _count_open(model: ImageModel) -> tuple[int, int]:
+    """Return how many places of the model are taken, and how many open attempts nobody drives."""
+    rows = fetch_planned_anew(_OPEN.write(model=model.pk))
+    n_calling, n_left = rows[0] if rows else (0, 0)
+    return n_calling, n_left
 
 
 def _lock_by_priority(

@@ -52,12 +52,14 @@ class DrainLimits:
         claim_seconds: After this time no more is claimed, so that a task never outlives its timeout.
         linger_seconds: How far ahead a queued generation's time is waited for.
         watch_seconds: How often cancelled work and a stopping cluster are looked for.
+        max_claimed: How many one claim takes: the calls of the first leave while the next are claimed.
         gather_seconds: The least time from one claim to the next.
         listen_seconds: How often webhooks are looked for while any is awaited.
     """
 
     max_in_flight: int = 500
     max_unstored: int = 500
+    max_claimed: int = 100
     claim_seconds: float = 300.0
     linger_seconds: float = 15.0
     watch_seconds: float = 2.0
@@ -132,6 +134,7 @@ class _Drain:
     async def _step(self) -> bool:
         """Claim what fits, wait for a free place; return whether there may be more to do."""
         await self._gather_places()
+        was_freed = self._place_free.is_set()
         self._place_free.clear()
         calling = [flight for flight in self._driver.flights.values() if flight.is_calling]
         n_unstored = len(self._driver.flights) - len(calling)
@@ -141,10 +144,12 @@ class _Drain:
             n_unkeyed = sum(flight.work.is_unkeyed for flight in calling)
             works = await sync_to_async(claim_batch)(
                 worker=self._worker,
-                capacity=capacity,
+                capacity=min(capacity, self._limits.max_claimed),
                 unkeyed_capacity=settings.UNKEYED_IN_FLIGHT - n_unkeyed,
                 turns=self._turns,
             )
+        if works or was_freed:
+            self._driver.refill.expects_more = bool(works)
         for work in works:
             self._begun.add(work.attempt_id)
             self._driver.start(work)

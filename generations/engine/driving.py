@@ -27,6 +27,7 @@ from generations.engine.calling import (
 )
 from generations.engine.capabilities import expects_webhooks
 from generations.engine.clock import read_clock
+from generations.engine.fetching import FetchGate, Refill
 from generations.engine.flights import DrainTally, Flight
 from generations.engine.holding import LEASE, Confirmed, LeaseLostError, LeftOpen, Postponed
 from generations.engine.polling import JobLeftError, JobPoller
@@ -81,9 +82,11 @@ class Driver:
         self._place_freed = place_freed
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._pollers: dict[uuid.UUID, JobPoller] = {}
+        self._gates: dict[uuid.UUID, FetchGate] = {}
         self._preparations: set[asyncio.Task[None]] = set()
         self._cancellings: set[asyncio.Task[None]] = set()
         self.health = HealthReporter()
+        self.refill = Refill()
         self.flights: dict[uuid.UUID, Flight] = {}
 
     def start(self, work: Work) -> None:
@@ -163,15 +166,26 @@ class Driver:
                 return
             self.health.succeed(work)
             answered = _to_answer(work, result, began)
-            if not await self._writer.write(answered):
-                raise LeaseLostError
+            if flight.poller is None:
+                await self._write_answer(answered)
         finally:
             self._free_place(flight)
         await self._store(flight, result, answered)
 
+    async def _write_answer(self, answered: Answered) -> None:
+        if not await self._writer.write(answered):
+            raise LeaseLostError
+
     def _free_place(self, flight: Flight) -> None:
-        flight.is_calling = False
-        self._place_freed()
+        if flight.is_calling:
+            flight.is_calling = False
+            self._refill_moves()
+            self._place_freed()
+
+    def _refill_moves(self) -> None:
+        self.refill.move()
+        if self.refill.is_under_way:
+            self._workshop.hold_copies()
 
     async def _call(self, flight: Flight) -> ProviderResult:
         work = flight.work
@@ -179,6 +193,7 @@ class Driver:
         flight.capabilities = provider.capabilities
         if provider.capabilities.job_ids:
             flight.poller = self._get_poller(work.model, cast("JobProvider", provider))
+            flight.gate = self._gates.setdefault(work.model.id, FetchGate(self.refill))
             flight.has_left = bool(work.provider_job_id)
 
         async def confirm() -> bool:
@@ -189,6 +204,7 @@ class Driver:
             return True
 
         async def note_job(job_id: str) -> None:
+            self._refill_moves()
             self.health.succeed(work)
             await self._writer.write(Submitted(work, job_id))
 
@@ -244,6 +260,8 @@ class Driver:
             if error.is_refusal and _can_be_had_again(flight):
                 logger.error("generation %s is left to its lease: %s", work.generation_id, error)  # noqa: TRY400
                 return
+            if flight.poller is not None:
+                await self._write_answer(answered)
             failure = Failure(code=error.code, sentence=error.sentence, provider_message=error.detail)
             self._tally.n_failed += 1
             failed = Failed(work, failure, answered.duration_ms, cost_usd=answered.cost_usd)
@@ -254,7 +272,14 @@ class Driver:
             for position, output in enumerate(stored)
         ]
         warnings = "\n".join(filter(None, (result.warning, warning)))
-        completed = Completed(work, images, answered.duration_ms, answered.cost_usd, warnings)
+        completed = Completed(
+            work,
+            images,
+            answered.duration_ms,
+            answered.cost_usd,
+            warnings,
+            unwritten_answer=answered if flight.poller is not None else None,
+        )
         if not await self._writer.write(completed):
             self._tally.n_dropped += 1
             await asyncio.to_thread(discard, [output.files for output in stored])

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -38,8 +39,9 @@ logger = logging.getLogger(__name__)
 REFUSED_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between tries to store what the storage refused: it is paid for, and waits in the spool meanwhile."""
 COPYING_NICENESS: Final = 10
-LONGEST_WAIT_SECONDS: Final = 3.0
-"""Copies wait while outputs are stored, which is a burst as a rule; from then on they are made beside it."""
+PRESSURE_SECONDS: Final = 0.25
+LONGEST_WAIT_SECONDS: Final = 5.0
+"""Copies wait for what is more urgent, which comes in bursts; after that they are made beside it."""
 USUAL_PIXELS: Final = 1024 * 1024
 MAX_PIXELS_AT_HAND: Final = 4 * USUAL_PIXELS
 """How much of decoded pictures waits in memory for copies to be made: 16 MB at four bytes for each pixel."""
@@ -93,7 +95,8 @@ class ImageWorkshop:
     soon, and it is decoded for its copies.
 
     No more pictures are decoded at once than there are processors; one less for copies, which wait while
-    there is anything to store (though not for long), and which the kernel lets wait for everything else.
+    there is anything to store or calls are made (though not for long), and which the kernel lets wait for
+    everything else.
     Use it as a context manager; leaving it waits for what began.
     """
 
@@ -103,6 +106,7 @@ class ImageWorkshop:
         self._storing = ThreadPoolExecutor(2 * n_threads, thread_name_prefix="storing")
         self._decoding = threading.BoundedSemaphore(n_threads)
         self._n_storing = 0
+        self._pressed_until = 0.0
         self._busy_since = 0.0
         self._idle = threading.Event()
         self._idle.set()
@@ -141,11 +145,20 @@ class ImageWorkshop:
             await asyncio.sleep(pause)
         return await self._store_all(outputs)
 
+    def hold_copies(self) -> None:
+        """Let copies wait a moment: Pillow would keep other threads from what cannot wait."""
+        self._note_pressure()
+        self._pressed_until = read_clock() + PRESSURE_SECONDS
+
+    def _note_pressure(self) -> None:
+        now = read_clock()
+        if not self._n_storing and now > self._pressed_until:
+            self._busy_since = now
+
     async def _store_all(self, outputs: Sequence[ProviderOutput]) -> tuple[list[StoredOutput], str]:
         loop = asyncio.get_running_loop()
-        if not self._n_storing:
-            self._busy_since = read_clock()
-            self._idle.clear()
+        self._note_pressure()
+        self._idle.clear()
         self._n_storing += 1
         try:
             tasks = [loop.run_in_executor(self._storing, self._store, output) for output in outputs]
@@ -220,7 +233,7 @@ class ImageWorkshop:
 
     def _copy_next(self) -> None:
         """Make the copies of one output; those go first whose pictures take room."""
-        self._idle.wait(timeout=max(0.0, self._busy_since + LONGEST_WAIT_SECONDS - read_clock()))
+        self._wait_until_calm()
         with self._room:
             copying = self._at_hand.popleft() if self._at_hand else self._put_off.popleft()
         if not copying.copies.set_running_or_notify_cancel():
@@ -232,6 +245,14 @@ class ImageWorkshop:
             self._storing.submit(_save, make_derivatives(image), copying.copies)
         except BaseException as error:  # noqa: BLE001 - the one who waits is to hear of it
             copying.copies.set_exception(error)
+
+    def _wait_until_calm(self) -> None:
+        while (left := self._busy_since + LONGEST_WAIT_SECONDS - read_clock()) > 0:
+            is_idle = self._idle.wait(timeout=left)
+            pause = self._pressed_until - read_clock()
+            if is_idle and pause <= 0:
+                return
+            time.sleep(max(0.0, min(pause, left)))
 
 
 def _save(derived: Derivatives, copies: Future[StoredCopies]) -> None:

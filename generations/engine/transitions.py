@@ -14,7 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from generations.choices import AttemptState, ErrorCode, Status
-from generations.engine.answering import Answered, Ended, Submitted
+from generations.engine.answering import Answered, Ended, Submitted, write_answers
 from generations.engine.holding import Confirmed, LeftOpen, Postponed, after, is_ours
 from generations.engine.work import Work
 from generations.image_files import StoredCopies
@@ -39,13 +39,18 @@ class Written(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The images are on disk: rows and status become true together."""
+    """The images are on disk: rows and status become true together.
+
+    Args:
+        unwritten_answer: What the call brought, where that was not written before.
+    """
 
     work: Work
     outputs: Sequence[OutputImage]
     duration_ms: int
     cost_usd: Decimal | None
     warning: str = ""
+    unwritten_answer: Answered | None = None
 
     def get_warning(self, *, is_late: bool) -> str:
         """Return what people are to know of the result."""
@@ -80,6 +85,7 @@ class Completed:
         ids = {completed.work.generation_id for completed in winners}
         late = {row_id for row_id in ids if facts[row_id][0] == Status.CANCELLED}
         _end_completed(ids - late, late)
+        write_answers([each.unwritten_answer for each in winners if each.unwritten_answer is not None])
         update_each(
             Generation,
             {

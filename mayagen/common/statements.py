@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -73,6 +74,18 @@ def fetch(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
     """
     with _open_cursor() as cursor:
         cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def fetch_planned_anew(statement: Statement) -> list[tuple[Any, ...]]:
+    """Run a statement and return its rows, as the database gives them; it is planned for these values.
+
+    For statements that a partial index answers, and for connections that live long: a plan that fits any
+    value uses no such index, and one made while a table was empty would read all of it later.
+    """
+    with _get_database().cursor() as cursor:
+        cursor.execute(statement.text, statement.parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 
@@ -163,6 +176,11 @@ def to_parameter(value: uuid.UUID) -> uuid.UUID | str:
 def to_uuid(value: uuid.UUID | str) -> uuid.UUID:
     """Return a UUID that a statement gave."""
     return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+def to_duration(value: timedelta | int) -> timedelta:
+    """Return a duration that a statement gave; SQLite counts it in microseconds."""
+    return value if isinstance(value, timedelta) else timedelta(microseconds=value)
 
 
 def _get_database() -> BaseDatabaseWrapper:

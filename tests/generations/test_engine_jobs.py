@@ -14,7 +14,7 @@ from django.db import OperationalError, connections
 
 from accounts.models import User
 from generations.choices import AttemptState, ErrorCode, Status
-from generations.engine import polling
+from generations.engine import fetching
 from generations.engine.answering import Ended, Submitted
 from generations.engine.claiming import claim_batch
 from generations.engine.drain import drain
@@ -139,7 +139,8 @@ def test_a_result_that_a_dead_worker_had_yet_to_fetch_is_fetched_by_the_next(
 def test_a_result_that_cannot_be_used_makes_room_for_the_next(
     server: FalServer, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "MAX_FETCHES_AT_ONCE", 1)
+    monkeypatch.setattr(fetching, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(fetching, "MAX_WHILE_REFILLING", 1)
     server.behaviour = Behaviour(fault="truncated", first=2)
     make_due(make_job_model(server, settings), 5)
 
