@@ -72,7 +72,11 @@ class StoodStillError(Exception):
 
 
 class JobCancelledError(Exception):
-    """The provider stopped the job as a person had asked it to."""
+    """The provider stopped the job as a person had asked it to; `is_charged` if it had begun by then."""
+
+    def __init__(self, *, is_charged: bool) -> None:
+        self.is_charged = is_charged
+        super().__init__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ async def call_provider(
         if job.is_overdue:
             raise ProviderError(ErrorCode.TIMEOUT, "The job did not end in time and was cancelled.")
         if job.is_called_off:
-            raise JobCancelledError
+            raise JobCancelledError(is_charged=state.is_charged)
         raise ProviderError(ErrorCode.PROVIDER_UNAVAILABLE, "The provider cancelled the job.")
     await departure.note_end()
     return await _fetch(job_provider, job_id)

@@ -146,7 +146,11 @@ class Driver:
             await self._generate(flight)
         except JobLeftError as left:
             await self._leave_job(flight, left.delay_seconds)
-        except (asyncio.CancelledError, LeaseLostError, JobCancelledError):
+        except JobCancelledError as cancelled:
+            self._tally.n_dropped += 1
+            price = _get_price(work) if cancelled.is_charged else None
+            await self._writer.write(Dropped(work, None if price is None else price * work.n_outputs))
+        except (asyncio.CancelledError, LeaseLostError):
             self._tally.n_dropped += 1
             await self._writer.write(Dropped(work))
         except DatabaseError:

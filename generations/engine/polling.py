@@ -100,6 +100,7 @@ class JobPoller:
         self._places = asyncio.Semaphore(MAX_POLLS_AT_ONCE)
         self._gathered: dict[str, asyncio.Future[JobState]] = {}
         self._gathering: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
 
     @property
     def awaiting_webhooks(self) -> list[uuid.UUID]:
@@ -230,15 +231,21 @@ class JobPoller:
             batch = dict(list(self._gathered.items())[:BULK_SIZE])
             for job_id in batch:
                 del self._gathered[job_id]
-            states = await self._ask_many(list(batch))
-            for job_id, waiting in batch.items():
-                if waiting.done():
-                    continue
-                state = states if isinstance(states, Exception) else states[job_id]
-                if isinstance(state, JobState):
-                    waiting.set_result(state)
-                else:
-                    waiting.set_exception(state)
+            # One that gets no answer for long must not hold up those that are asked after it.
+            asking = asyncio.create_task(self._answer(batch))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+
+    async def _answer(self, batch: Mapping[str, asyncio.Future[JobState]]) -> None:
+        states = await self._ask_many(list(batch))
+        for job_id, waiting in batch.items():
+            if waiting.done():
+                continue
+            state = states if isinstance(states, Exception) else states[job_id]
+            if isinstance(state, JobState):
+                waiting.set_result(state)
+            else:
+                waiting.set_exception(state)
 
     async def _ask_many(self, job_ids: Sequence[str]) -> Mapping[str, JobState | Exception] | Exception:
         try:

@@ -222,16 +222,21 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A person cancelled the generation, or another worker has it: the call is no longer waited for."""
+    """A person cancelled the generation, or another worker has it: the call is no longer waited for.
+
+    Args:
+        cost_usd: What it cost all the same.
+    """
 
     work: Work
+    cost_usd: Decimal | None = None
 
     def apply(self) -> bool:
         """Close the attempt if the generation was cancelled; return whether it was."""
         return bool(
             _open_attempt(self.work)
             .filter(generation__status=Status.CANCELLED)
-            .update(state=AttemptState.CANCELLED, answered_at=Now())
+            .update(state=AttemptState.CANCELLED, answered_at=Now(), cost_usd=self.cost_usd)
         )
 
 

@@ -295,10 +295,16 @@ class ProviderConfig:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a submitted job stands; `progress` runs from 0 to 1 where the provider tells it."""
+    """Where a submitted job stands.
+
+    Args:
+        progress: From 0 to 1, where the provider tells it.
+        is_charged: Of a job that was cancelled: it had begun by then, and what it did is charged.
+    """
 
     status: JobStatus
     progress: float | None = None
+    is_charged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,7 +351,12 @@ def _state(prediction: Mapping[str, Any]) -> JobState:
         status = "failed"
     logs = prediction.get("logs")
     shares = _PROGRESS.findall(logs[-2000:]) if status == "running" and isinstance(logs, str) else []
-    return JobState(status, progress=min(int(shares[-1]), 100) / 100 if shares else None)
+    return JobState(
+        status,
+        progress=min(int(shares[-1]), 100) / 100 if shares else None,
+        # What has started is billed for as long as it ran (Replicate: Prediction lifecycle, Billing).
+        is_charged=status == "cancelled" and bool(prediction.get("started_at")),
+    )
 
 
 def _next_query(cursor: object) -> Mapping[str, str]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.db import OperationalError, connections
 from django.utils import timezone
 
-from generations.engine.drain import DrainLimits
-from generations.models import Generation
+from accounts.models import User
+from generations.choices import AttemptState
+from generations.engine.drain import DrainLimits, drain
+from generations.models import Attempt, Generation
+from generations.services.runs import cancel_generation
 from prompts.models import ImageModel
 from tests.generations.factories import GenerationFactory
 from tests.prompts.factories import ImageModelFactory, PromptVersionFactory
@@ -48,3 +55,34 @@ def let_leases_lapse() -> None:
     Generation.objects.filter(lease_expires_at__isnull=False).update(
         lease_expires_at=timezone.now() - timedelta(seconds=1)
     )
+
+
+def drain_while_cancelling(
+    generation: Generation, actor: User, *, is_time: Callable[[], bool] = lambda: True
+) -> None:
+    """Drain, and have the generation cancelled once its job is submitted and it is time."""
+    cancelling = _when(
+        lambda: Attempt.objects.filter(state=AttemptState.SUBMITTED).exists() and is_time(),
+        lambda: cancel_generation(actor=actor, generation=generation),
+    )
+    drain(LIMITS)
+    cancelling.join()
+
+
+def _when(is_time: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
+    """Do it as soon as it is time; the tests' SQLite refuses who comes while another writes."""
+
+    def has_done() -> bool:
+        try:
+            return is_time() and bool(act() or True)
+        except OperationalError:
+            return False
+
+    def run() -> None:
+        while not has_done():
+            time.sleep(0.02)
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread

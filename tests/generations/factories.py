@@ -179,7 +179,7 @@ class GenerationFactory(DjangoModelFactory):
     seed = 1
     width_px = 512
     height_px = 512
-    # SQLite's clock knows no less than milliseconds: what is made and claimed within one would not be due yet.
+    # SQLite's clock counts milliseconds: what is made and claimed within one would not be due yet.
     due_at = factory.LazyFunction(lambda: timezone.now() - timedelta(milliseconds=2))
 
     class Params:

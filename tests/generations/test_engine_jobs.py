@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections
 
 from accounts.models import User
 from generations.choices import AttemptState, ErrorCode, Status
@@ -23,7 +20,7 @@ from generations.engine.recovering import recover_abandoned
 from generations.engine.transitions import apply_all
 from generations.models import Attempt, Generation
 from generations.services.runs import cancel_generation
-from tests.generations.engine_cases import LIMITS, let_leases_lapse, make_due
+from tests.generations.engine_cases import LIMITS, drain_while_cancelling, let_leases_lapse, make_due
 from tests.generations.job_cases import leave_job_behind, make_job_model
 from tests.providers.fal_server import Behaviour, FalServer, running_server
 
@@ -32,35 +29,6 @@ from tests.providers.fal_server import Behaviour, FalServer, running_server
 def server() -> Iterator[FalServer]:
     with running_server() as server:
         yield server
-
-
-def _when(is_time: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
-    """Do it as soon as it is time; the tests' SQLite refuses who comes while another writes."""
-
-    def has_done() -> bool:
-        try:
-            return is_time() and bool(act() or True)
-        except OperationalError:
-            return False
-
-    def run() -> None:
-        while not has_done():
-            time.sleep(0.02)
-        connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
-def _drain_while_cancelling(generation: Generation, actor: User) -> None:
-    """Drain, and have the generation cancelled as soon as its job is submitted."""
-    cancelling = _when(
-        lambda: Attempt.objects.filter(state=AttemptState.SUBMITTED).exists(),
-        lambda: cancel_generation(actor=actor, generation=generation),
-    )
-    drain(LIMITS)
-    cancelling.join()
 
 
 @pytest.mark.django_db
@@ -211,7 +179,7 @@ def test_a_job_cancelled_in_flight_is_stopped_at_the_provider(
     server.behaviour = Behaviour(delay_seconds=15)
     [generation] = make_due(make_job_model(server, settings))
 
-    _drain_while_cancelling(generation, admin)
+    drain_while_cancelling(generation, admin)
 
     generation.refresh_from_db()
     assert (generation.status, generation.is_completed_after_cancel) == (Status.CANCELLED, False)
@@ -227,7 +195,7 @@ def test_what_a_provider_delivers_after_a_cancel_is_kept_and_marked(
     server.behaviour = Behaviour(delay_seconds=1.5, ignores_cancel=True)
     [generation] = make_due(make_job_model(server, settings))
 
-    _drain_while_cancelling(generation, admin)
+    drain_while_cancelling(generation, admin)
 
     generation.refresh_from_db()
     assert (generation.status, generation.is_completed_after_cancel) == (Status.CANCELLED, True)

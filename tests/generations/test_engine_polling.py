@@ -38,10 +38,12 @@ class _Jobs:
         self.all_end = False
         self.error = error
         self.n_errors = 0
+        self.hangs_on = ""
         self.polled: list[str] = []
         self.asked_together: list[int] = []
         self.cancelled: list[str] = []
         self.was_polled = asyncio.Event()
+        self.was_asked_together = asyncio.Event()
         self.n_at_once = self.max_at_once = 0
 
     async def submit(self, request: ProviderRequest) -> str:
@@ -64,6 +66,9 @@ class _Jobs:
 
     async def poll_many(self, job_ids: Sequence[str]) -> Mapping[str, JobState]:
         self.asked_together.append(len(job_ids))
+        self.was_asked_together.set()
+        if self.hangs_on in job_ids:
+            await asyncio.Event().wait()
         return {job_id: self._state(job_id) for job_id in job_ids if not job_id.startswith("left-out")}
 
     async def cancel(self, job_id: str) -> None:
@@ -101,6 +106,21 @@ async def test_a_job_that_the_bulk_answer_leaves_out_is_asked_for_alone() -> Non
     await JobPoller(provider).wait(_job("left-out-1"))
 
     assert provider.polled == ["left-out-1"]
+
+
+async def test_a_bulk_question_without_an_answer_holds_up_no_other() -> None:
+    provider = _Jobs(bulk_poll=True)
+    provider.all_end = True
+    provider.hangs_on = "job-1"
+    poller = JobPoller(provider)
+    stuck = asyncio.create_task(poller.wait(_job("job-1")))
+    await provider.was_asked_together.wait()
+
+    state = await asyncio.wait_for(poller.wait(_job("job-2")), timeout=15)
+
+    assert state.status == "succeeded"
+    assert not stuck.done()
+    stuck.cancel()
 
 
 async def test_without_bulk_requests_few_are_made_at_once() -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from generations.choices import ErrorCode, Status
+from accounts.models import User
+from generations.choices import AttemptState, ErrorCode, Status
 from generations.engine.drain import drain
 from generations.models import Attempt, Generation
 from prompts.models import ImageModel
-from tests.generations.engine_cases import LIMITS, make_due, make_model
+from tests.generations.engine_cases import LIMITS, drain_while_cancelling, make_due, make_model
+from tests.generations.money_cases import launch, make_version, read_ledger
 from tests.providers.replicate_server import ReplicateServer, running_server
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +30,28 @@ def model(server: ReplicateServer, settings: Any) -> ImageModel:
     return make_model(
         server, settings, provider="replicate", endpoint="acme/painter", base_url=server.base_url
     )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_job_that_is_cancelled_costs_only_if_it_had_begun(
+    server: ReplicateServer, model: ImageModel, admin: User, *, has_begun: bool
+) -> None:
+    server.behaviour.delay_seconds = 5.0 if has_begun else 60.0
+    ImageModel.objects.filter(pk=model.pk).update(price_usd=server.price_usd)
+    model.refresh_from_db()
+    generation = launch(admin, make_version(model)).generations.get()
+
+    drain_while_cancelling(
+        generation, admin, is_time=lambda: bool(server.ledger.list_entries("charged")) == has_begun
+    )
+
+    cost = server.price_usd if has_begun else None
+    assert _read(generation) == (Status.CANCELLED, "")
+    assert (generation.cost_usd, generation.reserved_usd) == (cost, None)
+    assert generation.attempts.get().state == AttemptState.CANCELLED
+    assert read_ledger(admin) == (0, 0, int(has_begun), cost or 0)
+    assert server.ledger.sum_usd() == (cost or 0)
 
 
 def _read(generation: Generation) -> tuple[str, str]:
