@@ -159,7 +159,8 @@ async def call_provider(
     state = await poller.wait(job)
     if state.status == "cancelled":
         if job.is_overdue:
-            raise ProviderError(ErrorCode.TIMEOUT, "The job did not end in time and was cancelled.")
+            message = "The job did not end in time and was cancelled."
+            raise ProviderError(ErrorCode.TIMEOUT, message, is_charged=state.is_charged)
         if job.is_called_off:
             raise JobCancelledError(is_charged=state.is_charged)
         raise ProviderError(ErrorCode.PROVIDER_UNAVAILABLE, "The provider cancelled the job.")

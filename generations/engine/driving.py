@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Final, cast
 
 import aiohttp
 from django.db import DatabaseError
 
 from generations.engine.answering import Answered, Ended, Submitted
-from generations.engine.backoff import get_delay_seconds
 from generations.engine.calling import (
     Departure,
     JobCancelledError,
@@ -27,6 +24,7 @@ from generations.engine.calling import (
 )
 from generations.engine.capabilities import expects_webhooks
 from generations.engine.clock import read_clock
+from generations.engine.failing import Verdict, choose_delay_seconds, judge, says_nothing_of_the_first
 from generations.engine.fetching import FetchGate, Refill
 from generations.engine.flights import DrainTally, Flight
 from generations.engine.holding import LEASE, Confirmed, LeaseLostError, LeftOpen, Postponed
@@ -57,8 +55,6 @@ A process that is frozen between that look and the request cannot miss it: the c
 still, and is read again when the request's first byte is about to be written (`calling.guard_departures`).
 """
 GUARD_SECONDS: Final = LEASE.total_seconds() / 2
-CONCLUSIVE_CODES: Final = frozenset({ErrorCode.REFUSED, ErrorCode.INVALID_REQUEST, ErrorCode.BAD_OUTPUT})
-"""What an answer under a key says of every call under that key: anything else is of the moment."""
 LONGEST_PAUSE_SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 1.0
 GIVE_UP_SECONDS: Final = 3600.0
@@ -148,8 +144,8 @@ class Driver:
             await self._leave_job(flight, left.delay_seconds)
         except JobCancelledError as cancelled:
             self._tally.n_dropped += 1
-            price = _get_price(work) if cancelled.is_charged else None
-            await self._writer.write(Dropped(work, None if price is None else price * work.n_outputs))
+            cost = work.expected_cost_usd if cancelled.is_charged else None
+            await self._writer.write(Dropped(work, cost))
         except (asyncio.CancelledError, LeaseLostError):
             self._tally.n_dropped += 1
             await self._writer.write(Dropped(work))
@@ -251,7 +247,7 @@ class Driver:
         if work.attempt_age_seconds > work.model.timeout_seconds + GIVE_UP_SECONDS:
             code = ErrorCode.OUTCOME_UNKNOWN
             failure = Failure(code=code.value, sentence=ERROR_FACTS[code].sentence, is_unknown=True)
-            await self._end(work, failure, None, duration_ms=int(work.attempt_age_seconds * 1000))
+            await self._end(work, failure, Verdict(None), duration_ms=int(work.attempt_age_seconds * 1000))
         elif await self._writer.write(Postponed(work, delay_seconds)):
             self._tally.n_requeued += 1
 
@@ -310,33 +306,17 @@ class Driver:
             logger.error("the call for generation %s broke", work.generation_id, exc_info=error)
         pause = await self.health.fail(work, failure, began=began)
         was_refused = not failure.is_unknown
-        if _says_nothing_of_the_first(flight, failure):
+        if says_nothing_of_the_first(flight, failure):
             sentence = ERROR_FACTS[ErrorCode.OUTCOME_UNKNOWN].sentence
             failure = replace(
                 failure, code=ErrorCode.OUTCOME_UNKNOWN.value, sentence=sentence, is_unknown=True
             )
-        retry_after = error.retry_after_seconds if isinstance(error, ProviderError) else None
-        delay = get_delay_seconds(
-            attempt_number=max(1, work.attempt_number - work.n_spared_attempts),
-            fraction=random.random(),  # noqa: S311 - jitter, not a secret
-            retry_after_seconds=retry_after,
-        )
+        delay = choose_delay_seconds(work, error)
         wait = delay + (pause or 0.0)
         if failure.is_unknown and await self._keep_open(flight, wait, was_refused=was_refused):
             return
-        if failure.is_unknown:
-            is_repeatable = work.model.repeats_unknown
-        else:
-            is_repeatable = isinstance(error, ProviderError) and error.retryable
-        is_spared = pause is not None and is_repeatable
-        n_counted = work.attempt_number - work.n_spared_attempts
-        duration_ms = _to_ms(began)
-        if not is_repeatable or (not is_spared and n_counted >= work.model.max_attempts):
-            await self._end(work, failure, None, duration_ms=duration_ms)
-        elif is_spared:
-            await self._end(work, failure, wait, duration_ms=duration_ms, is_spared=True)
-        else:
-            await self._end(work, failure, delay, duration_ms=duration_ms)
+        verdict = judge(work, error, failure, delay_seconds=delay, breaker_pause=pause)
+        await self._end(work, failure, verdict, duration_ms=_to_ms(began))
 
     async def _keep_open(self, flight: Flight, delay: float, *, was_refused: bool) -> bool:
         """Keep the attempt open if what became of its call can still be found out; return whether it can."""
@@ -354,22 +334,12 @@ class Driver:
             return await self._writer.write(LeftOpen(work, patience))
         return False
 
-    async def _end(
-        self, work: Work, failure: Failure, delay: float | None, *, duration_ms: int, is_spared: bool = False
-    ) -> None:
-        failed = Failed(work, failure, duration_ms, delay_seconds=delay, is_spared=is_spared)
+    async def _end(self, work: Work, failure: Failure, verdict: Verdict, *, duration_ms: int) -> None:
+        again_in = verdict.again_in_seconds
+        failed = Failed(work, failure, duration_ms, again_in, verdict.cost_usd, verdict.is_spared)
         if await self._writer.write(failed):
-            self._tally.n_requeued += delay is not None
-            self._tally.n_failed += delay is None
-
-
-def _says_nothing_of_the_first(flight: Flight, failure: Failure) -> bool:
-    """Whether a call under the same key was refused, which leaves open what became of the one before it.
-
-    Made anew under another key, it would be paid for twice if that one was carried out.
-    """
-    is_keyed = flight.capabilities.idempotency_keys and not flight.capabilities.job_ids
-    return is_keyed and flight.work.is_repeated and failure.code not in CONCLUSIVE_CODES
+            self._tally.n_requeued += again_in is not None
+            self._tally.n_failed += again_in is None
 
 
 def _can_be_had_again(flight: Flight) -> bool:
@@ -380,17 +350,10 @@ def _can_be_had_again(flight: Flight) -> bool:
 
 
 def _to_answer(work: Work, result: ProviderResult, began: float) -> Answered:
-    cost, price = result.cost_usd, _get_price(work)
+    cost, price = result.cost_usd, work.price_usd
     if cost is None and price is not None:
         cost = price * len(result.outputs)
     return Answered(work, _to_ms(began), cost, result.provider_request_id or "", dict(result.metadata))
-
-
-def _get_price(work: Work) -> Decimal | None:
-    """Return what one image costs: by what was held back for it at launch, whatever the price is now."""
-    if work.reserved_usd is None:
-        return work.model.price_usd
-    return round(work.reserved_usd / work.n_outputs, 6)
 
 
 def _to_ms(began: float) -> int:

@@ -19,7 +19,7 @@ from generations.engine.holding import Confirmed, LeftOpen, Postponed, after, is
 from generations.engine.work import Work
 from generations.image_files import StoredCopies
 from generations.models import Attempt, Generation, OutputImage
-from generations.services.ledger import Entry, book, release_ended
+from generations.services.ledger import Entry, book, release_ended, release_late
 from mayagen.common.statements import update_each
 
 LATE_WARNING: Final = "The provider delivered this although the generation had been cancelled."
@@ -74,9 +74,12 @@ class Completed:
             Generation.objects.filter(id__in=[completed.work.generation_id for completed in completions])
             .order_by("id")
             .select_for_update()
-            .values_list("id", "status", "fence", "is_completed_after_cancel")
+            .values_list("id", "status", "fence", "is_completed_after_cancel", "cost_usd")
         )
-        facts = {row_id: (status, fence) for row_id, status, fence, is_kept in rows if not is_kept}
+        facts, known = {}, {}
+        for row_id, status, fence, is_kept, cost_usd in rows:
+            if not is_kept:
+                facts[row_id], known[row_id] = (status, fence), cost_usd
         won = [
             is_ours(completed.work, *facts.get(completed.work.generation_id, ("", 0)))
             for completed in completions
@@ -89,10 +92,11 @@ class Completed:
         update_each(
             Generation,
             {
-                completed.work.generation_id: {
+                (row_id := completed.work.generation_id): {
                     "duration_ms": completed.duration_ms,
-                    "cost_usd": completed.cost_usd,
-                    "warning": completed.get_warning(is_late=completed.work.generation_id in late),
+                    # That of a late one is for the ledger to settle, which may have counted it before.
+                    "cost_usd": known[row_id] if row_id in late else completed.cost_usd,
+                    "warning": completed.get_warning(is_late=row_id in late),
                 }
                 for completed in winners
             },
@@ -210,13 +214,15 @@ class Failed:
                 state=AttemptState.UNKNOWN if self.failure.is_unknown else AttemptState.FAILED,
                 answered_at=Now(),
                 duration_ms=self.duration_ms,
-                **self._count_lost(is_held=is_held),
+                **self._get_attempt_cost(is_held=is_held),
                 **self.failure.as_fields(),
             )
         return is_held
 
-    def _count_lost(self, *, is_held: bool) -> dict[str, Decimal | None]:
+    def _get_attempt_cost(self, *, is_held: bool) -> dict[str, Decimal | None]:
         """What a cancelled call of unknown outcome may have cost counts as spent: nobody decides it."""
+        if self.cost_usd is not None:
+            return {"cost_usd": self.cost_usd}
         return {} if is_held or not self.failure.is_unknown else {"cost_usd": self.work.reserved_usd}
 
 
@@ -308,12 +314,17 @@ def _account(written: Sequence[tuple[Transition, bool | Written]]) -> None:
     What let go of a cancelled generation, or came too late for one, may have been all it still waited for.
     """
     entries: list[Entry] = []
+    late: dict[uuid.UUID, Decimal | None] = {}
     ended: list[uuid.UUID] = []
     for transition, is_won in written:
         if isinstance(transition, Completed | Failed) and is_won == Written.YES:
             entries += transition.list_entries()
+        elif isinstance(transition, Completed) and is_won == Written.LATE:
+            late[transition.work.generation_id] = transition.cost_usd
         elif isinstance(transition, Completed | Failed) or (isinstance(transition, Dropped) and is_won):
             ended.append(transition.work.generation_id)
+    if late:
+        entries += release_late(late)
     if ended:
         entries += release_ended(Generation.objects.filter(id__in=ended))
     book(entries)

@@ -84,3 +84,15 @@ class Work:
     is_unkeyed: bool = False
     is_probe: bool = False
     is_cancelled: bool = False
+
+    @property
+    def price_usd(self) -> Decimal | None:
+        """What one image costs: by what was held back for it at launch, whatever the price is now."""
+        if self.reserved_usd is None:
+            return self.model.price_usd
+        return round(self.reserved_usd / self.n_outputs, 6)
+
+    @property
+    def expected_cost_usd(self) -> Decimal | None:
+        """What all its images cost, if nothing tells otherwise."""
+        return None if self.price_usd is None else self.price_usd * self.n_outputs

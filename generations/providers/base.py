@@ -199,6 +199,7 @@ class ProviderError(Exception):
         message: The provider's own words; cut, and freed of credentials and control characters.
         provider_code: The provider's own code, such as `moderation_blocked`.
         retry_after_seconds: How long the provider asked to wait, if it did.
+        is_charged: The call is paid for although it brought nothing; one more would be paid for again.
         secrets: Values that must not appear in the message.
     """
 
@@ -209,9 +210,11 @@ class ProviderError(Exception):
         *,
         provider_code: str | None = None,
         retry_after_seconds: float | None = None,
+        is_charged: bool = False,
         secrets: Sequence[str] = (),
     ) -> None:
         self.code = code
+        self.is_charged = is_charged
         self.message = clean_message(message, secrets)
         self.provider_code = clean_message(provider_code, secrets)[:100] if provider_code else None
         self.retry_after_seconds = _bounded_wait(retry_after_seconds)
@@ -220,7 +223,7 @@ class ProviderError(Exception):
     @property
     def retryable(self) -> bool:
         """Whether the engine may repeat the call by itself."""
-        return ERROR_FACTS[self.code].retryable
+        return ERROR_FACTS[self.code].retryable and not self.is_charged
 
     @property
     def sentence(self) -> str:

@@ -252,11 +252,11 @@ def settle_unknown(generations: GenerationQuerySet, *, is_paid: bool) -> int:
     return len(rows)
 
 
-@transaction.atomic
-def settle_late(costs: Mapping[uuid.UUID, Decimal | None]) -> None:
+def release_late(costs: Mapping[uuid.UUID, Decimal | None]) -> list[Entry]:
     """Give generations that have ended before the cost of what a provider delivered all the same.
 
-    What is still held back for them is released. Telling the same cost again changes nothing.
+    What is still held back for them is released. Telling the same cost again changes nothing, nor does
+    telling one for what was counted as spent before. Returns what has to be booked in this transaction.
     """
     entries = []
     reopen_charges(Generation.objects.filter(pk__in=costs, reserved_usd=None, cost_usd=None))
@@ -266,7 +266,7 @@ def settle_late(costs: Mapping[uuid.UUID, Decimal | None]) -> None:
         Generation.objects.filter(pk=pk).update(reserved_usd=None, cost_usd=cost_usd)
         account = Account.of(user_id, created_at)
         entries.append(Entry(account, reserved_usd, None if is_booked else cost_usd))
-    book(entries)
+    return entries
 
 
 def _lock(generations: GenerationQuerySet, *further: str) -> list[tuple[Any, ...]]:

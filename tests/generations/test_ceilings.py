@@ -20,7 +20,7 @@ from generations.engine.claiming import claim_batch
 from generations.engine.transitions import Failed, apply_all
 from generations.engine.work import Work
 from generations.models import Attempt, Generation, OpenCharge, Run
-from generations.services.ledger import settle_late
+from generations.services.ledger import book, release_late
 from generations.services.run_money import count_begun, list_run_drift, repair_run
 from prompts.models import PromptVersion
 from tests.accounts.threads import run_at_once
@@ -109,7 +109,7 @@ def test_what_is_delivered_after_all_counts_however_late(admin: User, version: P
     assert count_begun(run) == 0
 
     for _ in range(2):
-        settle_late({works[0].generation_id: Decimal("0.05")})
+        book(release_late({works[0].generation_id: Decimal("0.05")}))
 
     assert count_begun(Run.objects.get()) == Decimal("0.05")
     assert list_run_drift() == []

@@ -9,6 +9,7 @@ import pytest
 
 from accounts.models import User
 from generations.choices import AttemptState, ErrorCode, Status
+from generations.engine import calling, polling
 from generations.engine.drain import drain
 from generations.models import Attempt, Generation
 from prompts.models import ImageModel
@@ -52,6 +53,25 @@ def test_a_job_that_is_cancelled_costs_only_if_it_had_begun(
     assert generation.attempts.get().state == AttemptState.CANCELLED
     assert read_ledger(admin) == (0, 0, int(has_begun), cost or 0)
     assert server.ledger.sum_usd() == (cost or 0)
+
+
+def test_a_job_that_overran_its_time_is_paid_for_and_not_ordered_again(
+    server: ReplicateServer, model: ImageModel, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(calling, "GRACE_SECONDS", 1.0)
+    ImageModel.objects.filter(pk=model.pk).update(price_usd=server.price_usd, timeout_seconds=1)
+    model.refresh_from_db()
+    server.behaviour.delay_seconds = 4.0
+    generation = launch(admin, make_version(model)).generations.get()
+
+    drain(LIMITS)
+    drain(LIMITS)
+
+    assert _read(generation) == (Status.FAILED, ErrorCode.TIMEOUT)
+    assert (generation.cost_usd, generation.attempts.get().cost_usd) == (server.price_usd, server.price_usd)
+    assert read_ledger(admin) == (0, 0, 1, server.price_usd)
+    assert server.ledger.sum_usd() == server.price_usd
 
 
 def _read(generation: Generation) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,7 +23,7 @@ from generations.engine.drain import drain
 from generations.engine.recovering import close_cancelled_attempts, recover_abandoned
 from generations.engine.transitions import Dropped, Failed, apply_all
 from generations.models import Attempt, Generation, MonthlySpend, Run
-from generations.services.ledger import QuotaExceededError, settle_late, settle_unknown
+from generations.services.ledger import QuotaExceededError, book, release_late, settle_unknown
 from generations.services.recounting import list_drift
 from generations.services.retrying import retry_failed, retry_generation
 from generations.services.runs import RunInvalidError, cancel_generation, cancel_run
@@ -219,9 +220,26 @@ def test_what_a_provider_delivers_after_all_is_booked_once(admin: User, version:
     apply_all([Failed(works[0], REFUSED, 10), Failed(works[1], UNKNOWN, 10)])
 
     for _ in range(2):
-        settle_late({work.generation_id: Decimal("0.03") for work in works})
+        book(release_late({work.generation_id: Decimal("0.03") for work in works}))
 
     assert read_ledger(admin) == read_ledger(None) == (0, 0, 2, Decimal("0.06"))
+    assert list_drift() == []
+
+
+def test_what_a_cancelled_job_delivers_after_it_was_given_up_is_booked_once(
+    admin: User, version: PromptVersion
+) -> None:
+    launch(admin, version)
+    [work] = claim_batch(worker="w", capacity=1)
+    cancel_generation(actor=admin, generation=Generation.objects.get())
+    apply_all([Dropped(work)])
+    assert read_ledger(admin) == (0, 0, 0, 0)
+    late = replace(complete(work), unwritten_answer=Answered(work, 10, PRICE, "", {}))
+
+    assert [apply_all([late]), apply_all([late])] == [[True], [False]]
+
+    assert Generation.objects.get().cost_usd == PRICE
+    assert read_ledger(admin) == read_ledger(None) == (0, 0, 1, PRICE)
     assert list_drift() == []
 
 
