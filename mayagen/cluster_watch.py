@@ -33,6 +33,11 @@ class Beat:
     worker_ids: tuple[int, ...]
     cpu_ticks: int
 
+    def shows_work_since(self, earlier: Beat) -> bool:
+        """Return whether anything was done meanwhile, or nothing is to do; that more waits is no work."""
+        is_other = (self.worker_ids, self.cpu_ticks) != (earlier.worker_ids, earlier.cpu_ticks)
+        return is_other or self.n_waiting == 0 or self.n_waiting < earlier.n_waiting
+
 
 class ClusterWatch:
     """Finds the two faults after which a cluster looks alive and works no more, and rouses an idle one.
@@ -77,7 +82,7 @@ class ClusterWatch:
         """Return the fault that this beat, or its absence, shows together with those before it."""
         if beat is not None:
             self._last_beat_at_s = now_s
-        if beat is None or beat.n_waiting == 0 or beat != self._last:
+        if beat is None or self._last is None or beat.shows_work_since(self._last):
             self._last_progress_at_s = now_s
         self._last = beat
         if now_s - self._last_beat_at_s > HEARTBEAT_LIMIT_S:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from django_q.status import Stat
 
@@ -37,6 +39,13 @@ def test_waiting_tasks_beside_sleeping_workers_are_a_fault() -> None:
     faults = watch_for([STUCK] * 20)
 
     assert faults[:6] == [None] * 6
+    assert faults[7] is not None
+    assert "workers sleep" in faults[7]
+
+
+def test_more_and_more_waiting_tasks_beside_sleeping_workers_are_no_work() -> None:
+    faults = watch_for([replace(STUCK, n_waiting=2 + n) for n in range(20)])
+
     assert faults[7] is not None
     assert "workers sleep" in faults[7]
 
