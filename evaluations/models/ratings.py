@@ -101,6 +101,7 @@ class RatingTally(models.Model):
     n_ratings = models.PositiveIntegerField(default=0)
 
     class Meta:
+        verbose_name_plural = "rating tallies"
         constraints = (
             models.UniqueConstraint(
                 fields=["prompt_version", "criterion", "scale", "level", "is_blind", "rated_on"],

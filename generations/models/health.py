@@ -31,7 +31,7 @@ class ProviderHealth(UUIDModel):
     objects = ProviderHealthQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "provider health"
+        verbose_name = "provider health record"
         constraints = (
             models.UniqueConstraint(fields=["provider", "base_url"], name="provider_health_address_unique"),
             models.CheckConstraint(

@@ -76,7 +76,6 @@ class MonthlySpend(UUIDModel):
     objects = MonthlySpendQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "monthly spend"
         constraints = (
             models.UniqueConstraint(fields=["user", "month"], name="monthly_spend_user_unique"),
             models.UniqueConstraint(

@@ -61,6 +61,15 @@ def test_a_run_that_stands_still_says_whose_provider_is_down_and_until_when(
     assert WAITS not in read(as_admin, "generations_run_change", run.pk)
 
 
+def test_the_list_of_health_counts_its_rows_in_words(as_admin: Client) -> None:
+    for name in ("a", "b"):
+        ProviderHealthFactory(base_url=f"https://{name}.example")
+
+    words = read(as_admin, "generations_providerhealth_changelist").split()
+
+    assert "2 provider health records" in " ".join(words)
+
+
 def test_a_run_that_moves_is_not_asked_what_holds_it_back(as_admin: Client) -> None:
     run = make_stalled_run()
     address = reverse("admin:generations_run_progress", args=[run.pk])
