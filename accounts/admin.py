@@ -156,6 +156,7 @@ class UserAdmin(ProductModelAdmin):
             verb=lambda: services.deactivate_user(actor=actor, user=user),  # type: ignore[arg-type]
             done=f"“{user}” was deactivated.",
             back=self.url_of("change", user.pk),
+            under=user,
         )
 
     @page_action(description="Reactivate", url_path="reactivate", permissions=["reactivate"])
@@ -170,6 +171,7 @@ class UserAdmin(ProductModelAdmin):
             verb=lambda: services.reactivate_user(actor=actor, user=user),  # type: ignore[arg-type]
             done=f"“{user}” was reactivated.",
             back=self.url_of("change", user.pk),
+            under=user,
         )
 
     @page_action(description="Password link", url_path="password-link", permissions=["deactivate"])
@@ -184,6 +186,7 @@ class UserAdmin(ProductModelAdmin):
             verb=lambda: self._show_password_link(request, user),
             done="Hand the link to nobody else.",
             back=self.url_of("change", user.pk),
+            under=user,
         )
 
     def _show_password_link(self, request: HttpRequest, user: User) -> None:

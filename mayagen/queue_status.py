@@ -28,9 +28,11 @@ def show_queue_status(request: HttpRequest) -> HttpResponse:
     if not can(cast("User", request.user), _RIGHT):
         raise PermissionDenied
     is_fragment = request.headers.get("HX-Request") == "true"
-    context = {} if is_fragment else {**admin.site.each_context(request), "title": "Task queue"}
-    template = "admin/_queue_status.html" if is_fragment else "admin/queue_status.html"
-    return TemplateResponse(request, template, {**context, **_describe()})
+    if is_fragment:
+        return TemplateResponse(request, "admin/_queue_status.html", _describe())
+    names = {"title": "Task queue", "content_title": "Task queue"}
+    context = {**admin.site.each_context(request), **names, **_describe()}
+    return TemplateResponse(request, "admin/queue_status.html", context)
 
 
 def _describe() -> dict[str, Any]:

@@ -99,9 +99,7 @@ class RatingAdmin(ProductModelAdmin):
                 messages.success(request, "The rating is kept but counts no more.")
                 return HttpResponseRedirect(self.url_of("change", rating.pk))
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": "Exclude rating",
+            **self.describe_page(request, "Exclude rating", under=rating),
             "form": form,
             "back": self.url_of("change", rating.pk),
         }

@@ -109,6 +109,7 @@ def show_analytics(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Analytics",
+        "content_title": "Analytics",
         "may_add_prompt": can(actor, "prompts.add_prompt"),
     }
     if "prompt" not in request.GET and (default := _choose_prompt(prompts)):

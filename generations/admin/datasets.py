@@ -74,10 +74,7 @@ class DatasetAdmin(ImportPages, ItemPages, SoftDeleteModelAdmin):
 
     def _get_context(self, request: HttpRequest, title: str, dataset: Dataset | None) -> dict[str, Any]:
         return {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "media": self.media,
+            **self.describe_page(request, title, under=dataset),
             "original": dataset,
             "back": self.url_of("change", dataset.pk) if dataset else self.url_of("changelist"),
         }

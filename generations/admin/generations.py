@@ -92,11 +92,8 @@ class GenerationAdmin(ProductModelAdmin):
         generation: Generation = self.get_visible(request, object_id)
         case = f": {generation.case_key}" if generation.case_key else ""
         context = {
-            **self.admin_site.each_context(request),
+            **self.describe_page(request, f"{generation.prompt_version}{case}"),
             **self._describe(request, generation),
-            "opts": self.opts,
-            "title": f"{generation.prompt_version}{case}",
-            "media": self.media,
         }
         return TemplateResponse(request, "admin/generations/generation/page.html", context)
 

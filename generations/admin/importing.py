@@ -129,7 +129,7 @@ class ImportPages:
                 return HttpResponseRedirect(self._save(request, form, dataset))
             except DomainError as error:
                 form.add_refusal(error)
-        title = "Add dataset" if dataset is None else f"New version of {dataset}"
+        title = "Add dataset" if dataset is None else "New version"
         unfinished = DatasetImport.objects.open().filter(dataset=dataset).select_related("version")
         context = {
             **self._get_context(request, title, dataset),

@@ -58,7 +58,7 @@ class ItemPages:
             else:
                 messages.success(request, f"Version {version.number} has the item.")
                 return HttpResponseRedirect(self.url_of("change", dataset.pk))  # type: ignore[attr-defined]
-        title = f"Item {key}" if key else f"New item of {dataset}"
+        title = f"Item {key}" if key else "New item"
         context = {
             **self._get_context(request, title, dataset),
             "form": form,
@@ -83,6 +83,7 @@ class ItemPages:
             ),
             done=f"The newest version is without “{key}”.",
             back=self.url_of("change", dataset.pk),  # type: ignore[attr-defined]
+            under=dataset,
         )
 
     def images_view(self, request: HttpRequest, dataset_id: UUID) -> HttpResponse:

@@ -82,10 +82,7 @@ class LaunchPages:
             form = RunLaunchForm(initial=_to_initial(source), versions=versions, datasets=datasets)
         offered = _with_chosen(versions, source.getlist("prompt_versions"))
         context = {
-            **self.admin_site.each_context(request),  # type: ignore[attr-defined]
-            "opts": self.opts,  # type: ignore[attr-defined]
-            "title": "Launch a run",
-            "media": self.media,  # type: ignore[attr-defined]
+            **self.describe_page(request, "Launch a run"),  # type: ignore[attr-defined]
             "form": form,
             "offered": offered,
             "chosen": set(source.getlist("prompt_versions")),

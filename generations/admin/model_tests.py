@@ -50,10 +50,7 @@ class ModelTestPages:
                 return HttpResponseRedirect(address)
         scripts: list[Any] = [forms.Script("prompts/parameters.js", type="module")]
         context = {
-            **self.admin_site.each_context(request),  # type: ignore[attr-defined]
-            "opts": self.opts,  # type: ignore[attr-defined]
-            "title": f"Test {image_model.name}",
-            "media": self.media,  # type: ignore[attr-defined]
+            **self.describe_page(request, "Test", under=image_model),  # type: ignore[attr-defined]
             "form_media": forms.Media(js=scripts),
             "form": form,
             "image_model": image_model,

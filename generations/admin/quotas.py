@@ -140,6 +140,7 @@ def show_spending(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Spending",
+        "content_title": "Spending",
         "form": form,
         "month": now,
         "allowances": list_month(now=now),

@@ -112,7 +112,7 @@ class RunPages:
     ) -> HttpResponse:
         choice = read_choice(request, run)
         context = {
-            **self.admin_site.each_context(request),  # type: ignore[attr-defined]
+            **self.describe_page(request, run.name),  # type: ignore[attr-defined]
             **_describe_progress(request, run),
             **_describe_grid(request, run, choice),
             "ceiling_form": ceiling_form if run.ceiling_usd else None,
@@ -121,9 +121,6 @@ class RunPages:
             "n_near_duplicates": run_grid.list_near_duplicates(run).count(),
             "repeats": range(1, run.repeats + 1) if run.repeats > 1 else (),
             "may_show_all_repeats": run.repeats <= MAX_REPEATS_AT_ONCE,
-            "opts": self.opts,  # type: ignore[attr-defined]
-            "title": run.name,
-            "media": self.media,  # type: ignore[attr-defined]
         }
         return TemplateResponse(request, PAGE_TEMPLATE, context, status=status)
 
@@ -150,26 +147,21 @@ class RunPages:
 
     def cancel_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Ask, then cancel all of the run that is not finished."""
-        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
-        if not can(request.user, "generations.change_run"):
-            raise PermissionDenied
-        answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
+        run = self._get_changeable(request, run_id)
+        return self._ask(
             request,
+            run,
             title="Cancel run",
             sentence=f"All generations of “{run}” that are not finished will be cancelled. What a provider"
             " has already begun may still cost money.",
             button="Cancel the run",
             verb=lambda: cancel_run(actor=cast("User", request.user), run=run),
             done="The run was cancelled.",
-            back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
         )
-        return answer
 
     def ceiling_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Raise the ceiling and queue what it had stopped, or show the page with what was refused."""
-        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
-        if not can(request.user, "generations.change_run"):
-            raise PermissionDenied
+        run = self._get_changeable(request, run_id)
         page = self.url_of("change", run.pk)  # type: ignore[attr-defined]
         if request.method != "POST":
             return HttpResponseRedirect(page)
@@ -188,28 +180,25 @@ class RunPages:
 
     def uncap_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Ask, then remove the ceiling and queue all that it had stopped."""
-        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
-        if not can(request.user, "generations.change_run"):
-            raise PermissionDenied
-        answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
+        run = self._get_changeable(request, run_id)
+        return self._ask(
             request,
+            run,
             title="Remove the ceiling",
             sentence=f"“{run}” may then cost as much as it will, and all that its ceiling stopped is queued.",
             button="Remove the ceiling",
             is_dangerous=True,
             verb=lambda: raise_ceiling(actor=cast("User", request.user), run=run, ceiling_usd=None),
             done="The ceiling was removed.",
-            back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
         )
-        return answer
 
     def retry_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Queue new generations for the failed ones, or for those of one error code.
 
         What may be paid for twice has a page of its own, which asks first.
         """
-        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
-        if request.method != "POST" or not can(request.user, "generations.change_run"):
+        run = self._get_changeable(request, run_id)
+        if request.method != "POST":
             raise PermissionDenied
         code = request.POST.get("error_code", "").replace("\x00", "")
         if code == UNKNOWN:
@@ -227,15 +216,14 @@ class RunPages:
 
     def unknown_view(self, request: HttpRequest, run_id: UUID, decision: str) -> HttpResponse:
         """Ask, then accept the calls whose outcome nobody knows as lost, or send them again."""
-        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
+        run = self._get_changeable(request, run_id)
         if decision not in list(Decision):
             raise Http404
-        if not can(request.user, "generations.change_run"):
-            raise PermissionDenied
         title, then, button, done = _DECISIONS[Decision(decision)]
         unknown = selectors.list_unknown_outcomes(run)
-        answer: HttpResponse = self.confirm(  # type: ignore[attr-defined]
+        return self._ask(
             request,
+            run,
             title=title,
             sentence=f"The provider may have carried out the {_count(unknown.count, 'call')} whose outcome"
             f" nobody knows, and charged up to ${unknown.at_risk_usd:,.2f}. That money is booked as spent."
@@ -246,8 +234,18 @@ class RunPages:
                 actor=cast("User", request.user), run=run, decision=Decision(decision)
             ),
             done=done,
-            back=self.url_of("change", run.pk),  # type: ignore[attr-defined]
         )
+
+    def _get_changeable(self, request: HttpRequest, run_id: UUID) -> Run:
+        run: Run = self.get_visible(request, str(run_id))  # type: ignore[attr-defined]
+        if not can(request.user, "generations.change_run"):
+            raise PermissionDenied
+        return run
+
+    def _ask(self, request: HttpRequest, run: Run, **question: Any) -> HttpResponse:
+        """Ask as `confirm` does; the answer leads back to the run's page."""
+        page = self.url_of("change", run.pk)  # type: ignore[attr-defined]
+        answer: HttpResponse = self.confirm(request, back=page, under=run, **question)  # type: ignore[attr-defined]
         return answer
 
 

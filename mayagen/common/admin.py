@@ -255,6 +255,19 @@ class ProductModelAdmin(ModelAdmin):
             raise Http404
         return found
 
+    def describe_page(self, request: HttpRequest, title: str, *, under: models.Model | None = None) -> Any:
+        """Return what the theme needs of a page of our own, headed by the trail that ends with its title.
+
+        Args:
+            request: Whose user sees it.
+            title: What it is called.
+            under: The row whose page is right above it; without one, that is the list.
+        """
+        # With `opts` the theme leaves out the page's own name, as it does on its forms.
+        parent = {"model_admin": self} if under is None else {"object": under, "subtitle": str(under)}
+        context = self.admin_site.each_context(request)
+        return {**context, **parent, "title": title, "content_title": title, "media": self.media}
+
     def run_for_each(
         self, request: HttpRequest, rows: models.QuerySet[Any], verb: Callable[[Any], object], *, done: str
     ) -> None:
@@ -288,6 +301,7 @@ class ProductModelAdmin(ModelAdmin):
         verb: Callable[[], object],
         done: str,
         back: str,
+        under: models.Model | None = None,
     ) -> HttpResponse:
         """Ask on GET, carry out on POST; then go back, saying that it was done or why it was not.
 
@@ -298,6 +312,7 @@ class ProductModelAdmin(ModelAdmin):
             verb: Does it.
             done: The sentence shown afterwards.
             back: The address to go to.
+            under: The row that it is about, if it has a page.
         """
         if request.method == "POST":
             try:
@@ -308,9 +323,7 @@ class ProductModelAdmin(ModelAdmin):
                 messages.success(request, done)
             return HttpResponseRedirect(back)
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
+            **self.describe_page(request, title, under=under),
             "sentence": sentence,
             "button": button,
             "variant": "danger" if is_dangerous else "primary",
@@ -371,6 +384,7 @@ class SoftDeleteModelAdmin(ProductModelAdmin):
             verb=lambda: self.soft_delete(request, target),
             done=f"The {self.opts.verbose_name} “{target}” was deleted. It can be restored.",
             back=self.url_of("change", target.pk),
+            under=target,
         )
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -386,6 +400,7 @@ class SoftDeleteModelAdmin(ProductModelAdmin):
             verb=lambda: self.restore(request, target),
             done=f"The {self.opts.verbose_name} “{target}” was restored.",
             back=self.url_of("change", target.pk),
+            under=target,
         )
 
 

@@ -69,6 +69,7 @@ class ProviderKeyAdmin(ProductModelAdmin):
             verb=lambda: services.remove_provider_key(actor=cast("User", request.user), key=key),
             done=f"The key “{key}” was removed.",
             back=self.url_of("changelist"),
+            under=key,
         )
 
     @display(description="In use", label={"stored": "success", "environment": "warning"})

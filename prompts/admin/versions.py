@@ -189,10 +189,7 @@ class PromptVersionAdmin(SoftDeleteModelAdmin):
         after = chosen[1] if len(chosen) == N_COMPARED else None
         choices = visible.filter(prompt__in={version.prompt_id for version in chosen}) if chosen else visible
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": "Compare versions",
-            "media": self.media,
+            **self.describe_page(request, "Compare versions"),
             "before": before,
             "after": after,
             "choices": choices.order_by("prompt__name", "prompt_id", "-number")[:N_CHOICES],
