@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
@@ -29,6 +30,8 @@ N_CLUSTERS: Final = 2
 N_WORKERS: Final = 3
 MAX_IN_FLIGHT: Final = 24
 MAX_ATTEMPTS: Final = 6
+# With a ceiling a run's money is summed as it begins; this one stops nothing, so the same work is done.
+NEVER_REACHED_USD: Final = Decimal(10_000)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class Launcher:
             )
 
     def launch(self, kind: str, n_generations: int, *, is_urgent: bool = False) -> Launched:
-        """Launch a run of so many generations, each with a prompt of its own."""
+        """Launch a run of so many generations, each with a prompt of its own; every other one is capped."""
         from generations.choices import Priority
         from generations.models import DatasetItem
         from generations.services.runs import create_run
@@ -216,6 +219,7 @@ class Launcher:
             prompt_versions=[self.versions[kind]],
             dataset_version=dataset_version,
             priority=Priority.HIGH if is_urgent else Priority.NORMAL,
+            ceiling_usd=NEVER_REACHED_USD if number_of_run % 2 else None,
         )
         return Launched(kind, run, n_generations)
 

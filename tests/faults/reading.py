@@ -89,17 +89,18 @@ def decide_unknown(rows: Sequence[Row], charges: Mapping[str, Mapping[str, Charg
 
 
 def judge_books(rows: Sequence[Row]) -> list[Finding]:
-    """Whether the quotas' ledger and the tallies are what a recount gives."""
+    """Whether the quotas' ledger, the sums of capped runs and the tallies are what a recount gives."""
     from evaluations.selectors import list_drift as list_tally_drift
     from generations.models import MonthlySpend
     from generations.services.recounting import list_drift
+    from generations.services.run_money import list_run_drift
 
     total = sum((row.cost_usd or Decimal(0) for row in rows), Decimal(0))
     books = list(MonthlySpend.objects.filter(user__isnull=True))
     booked = sum((book.booked_usd for book in books), Decimal(0))
     reserved = sum((book.reserved_usd for book in books), Decimal(0))
     n_reserved = sum(book.reserved_generations for book in books)
-    drift = [str(each) for each in (*list_drift(), *list_tally_drift())]
+    drift = [str(each) for each in (*list_drift(), *list_run_drift(), *list_tally_drift())]
     return [
         Finding(
             "quota booked less the sum of costs", float(booked - total), "USD", "= 0", met=booked == total
