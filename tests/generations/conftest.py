@@ -1,6 +1,6 @@
-"""What the tests of provider adapters share: the server that a module speaks to, and an adapter for it.
+"""What tests share: a version that costs money; and for provider adapters a server and an adapter set on it.
 
-Such a module names its provider by `PROTOCOL`.
+A module that tests an adapter names its provider by `PROTOCOL`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import pytest
 from generations.providers.base import ProviderConfig
 from generations.providers.openai import OpenAIProvider
 from mayagen.common.http_safety import create_session
+from prompts.models import PromptVersion
 from tests.generations import fal_cases, replicate_cases
+from tests.generations.money_cases import make_paid_version
 from tests.providers import fal_server, openai_server, replicate_server
 from tests.providers.serving import ProtocolServer
 
@@ -80,3 +82,9 @@ async def session(server: ProtocolServer) -> AsyncIterator[aiohttp.ClientSession
 def provider(request: pytest.FixtureRequest, server: ProtocolServer, session: aiohttp.ClientSession) -> Any:
     """Return the adapter of the module's provider, set on the server."""
     return _get_protocol(request).make_provider(server, session)
+
+
+@pytest.fixture
+def paid_version() -> PromptVersion:
+    """Return a version whose images cost something."""
+    return make_paid_version()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from django.utils import timezone
+
 from accounts.models import User
 from generations.choices import ErrorCode
-from generations.engine.transitions import Completed, Failure
+from generations.engine.transitions import Completed, Dropped, Failed, Failure, apply_all
 from generations.engine.work import Work
-from generations.models import MonthlySpend, Run
+from generations.models import Attempt, MonthlySpend, Run
 from generations.services.runs import create_run
 from prompts.models import ImageModel, PromptVersion
 from tests.generations.factories import DatasetItemFactory, DatasetVersionFactory
@@ -18,6 +21,8 @@ from tests.prompts.factories import ImageModelFactory, PromptVersionFactory
 PRICE: Final = Decimal("0.04")
 REFUSED: Final = Failure(code=ErrorCode.REFUSED, sentence="No.")
 UNKNOWN: Final = Failure(code=ErrorCode.OUTCOME_UNKNOWN, sentence="Who knows?", is_unknown=True)
+
+End = Completed | Failed | Dropped
 
 
 def make_paid_version() -> PromptVersion:
@@ -51,3 +56,10 @@ def read_ledger(user: User | None) -> tuple[Any, ...]:
 def complete(work: Work, cost_usd: Decimal | None = PRICE) -> Completed:
     """Return the end of work that brought no image worth keeping for these tests."""
     return Completed(work, [], 10, cost_usd)
+
+
+def end(ends: Sequence[End]) -> None:
+    """End work, and let its calls count as answered, so that their places are free."""
+    apply_all(ends)
+    ids = [each.work.attempt_id for each in ends]
+    Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at=timezone.now())

@@ -11,7 +11,6 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from django.utils import timezone
 
 from accounts.models import AuditEntry, User
 from generations.choices import ErrorCode, Status
@@ -19,7 +18,7 @@ from generations.engine.ceilings import keep_within_ceilings
 from generations.engine.claiming import claim_batch
 from generations.engine.transitions import Failed, apply_all
 from generations.engine.work import Work
-from generations.models import Attempt, Generation, OpenCharge, Run
+from generations.models import Generation, OpenCharge, Run
 from generations.services.ledger import book, release_late
 from generations.services.run_money import count_begun, list_run_drift, repair_run
 from prompts.models import PromptVersion
@@ -29,6 +28,7 @@ from tests.generations.money_cases import (
     REFUSED,
     UNKNOWN,
     complete,
+    end,
     launch,
     make_paid_version,
 )
@@ -36,15 +36,8 @@ from tests.generations.money_cases import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def version() -> PromptVersion:
-    return make_paid_version()
-
-
-def end(works: list[Work], cost_usd: Decimal = PRICE) -> None:
-    apply_all([complete(work, cost_usd) for work in works])
-    ids = [work.attempt_id for work in works]
-    Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at=timezone.now())
+def complete_all(works: list[Work], cost_usd: Decimal = PRICE) -> None:
+    end([complete(work, cost_usd) for work in works])
 
 
 def claim(n: int) -> list[Work]:
@@ -52,11 +45,11 @@ def claim(n: int) -> list[Work]:
 
 
 def test_what_was_settled_is_added_once_and_only_what_is_open_is_kept_apart(
-    admin: User, version: PromptVersion
+    admin: User, paid_version: PromptVersion
 ) -> None:
-    run = launch(admin, version, n=12, ceiling_usd=Decimal("0.40"))
+    run = launch(admin, paid_version, n=12, ceiling_usd=Decimal("0.40"))
     first = claim(4)
-    end(first[:3], Decimal("0.05"))
+    complete_all(first[:3], Decimal("0.05"))
     apply_all([Failed(first[3], UNKNOWN, 1)])
     second = claim(2)
 
@@ -71,18 +64,18 @@ def test_what_was_settled_is_added_once_and_only_what_is_open_is_kept_apart(
     assert run.generations.filter(error_code=ErrorCode.CEILING_REACHED).count() == 3
 
 
-def test_calls_dearer_than_their_price_leave_less_room(admin: User, version: PromptVersion) -> None:
-    launch(admin, version, n=10, ceiling_usd=Decimal("0.20"))
+def test_calls_dearer_than_their_price_leave_less_room(admin: User, paid_version: PromptVersion) -> None:
+    launch(admin, paid_version, n=10, ceiling_usd=Decimal("0.20"))
 
-    end(claim(2), Decimal("0.08"))
+    complete_all(claim(2), Decimal("0.08"))
 
     assert len(claim(10)) == 1
 
 
-def test_a_run_without_a_ceiling_is_not_counted(admin: User, version: PromptVersion) -> None:
-    run = launch(admin, version, n=2)
+def test_a_run_without_a_ceiling_is_not_counted(admin: User, paid_version: PromptVersion) -> None:
+    run = launch(admin, paid_version, n=2)
 
-    end(claim(2))
+    complete_all(claim(2))
 
     run.refresh_from_db()
     assert run.settled_usd == 0
@@ -90,8 +83,8 @@ def test_a_run_without_a_ceiling_is_not_counted(admin: User, version: PromptVers
     assert list_run_drift() == []
 
 
-def test_what_was_let_in_but_not_begun_counts_nothing(admin: User, version: PromptVersion) -> None:
-    run = launch(admin, version, n=3, ceiling_usd=Decimal("0.08"))
+def test_what_was_let_in_but_not_begun_counts_nothing(admin: User, paid_version: PromptVersion) -> None:
+    run = launch(admin, paid_version, n=3, ceiling_usd=Decimal("0.08"))
     # As when somebody else tries the address of a provider that was down, at this very moment.
     with transaction.atomic():
         assert len(keep_within_ceilings(list(run.generations.order_by("id")[:1]))) == 1
@@ -101,11 +94,10 @@ def test_what_was_let_in_but_not_begun_counts_nothing(admin: User, version: Prom
     assert list_run_drift() == []
 
 
-def test_what_is_delivered_after_all_counts_however_late(admin: User, version: PromptVersion) -> None:
-    run = launch(admin, version, n=6, ceiling_usd=Decimal("0.12"))
+def test_what_is_delivered_after_all_counts_however_late(admin: User, paid_version: PromptVersion) -> None:
+    run = launch(admin, paid_version, n=6, ceiling_usd=Decimal("0.12"))
     works = claim(2)
-    apply_all([Failed(work, REFUSED, 1) for work in works])
-    Attempt.objects.update(answered_at=timezone.now())
+    end([Failed(work, REFUSED, 1) for work in works])
     assert count_begun(run) == 0
 
     for _ in range(2):
@@ -117,12 +109,12 @@ def test_what_is_delivered_after_all_counts_however_late(admin: User, version: P
 
 
 def test_the_command_names_a_run_that_was_miscounted_and_repairs_it(
-    admin: User, version: PromptVersion, capsys: Any
+    admin: User, paid_version: PromptVersion, capsys: Any
 ) -> None:
-    run = launch(admin, version, n=6, ceiling_usd=Decimal(1))
-    end(claim(4)[:2])
+    run = launch(admin, paid_version, n=6, ceiling_usd=Decimal(1))
+    complete_all(claim(4)[:2])
     assert count_begun(run) == 4 * PRICE
-    idle = launch(admin, version, ceiling_usd=Decimal(1))
+    idle = launch(admin, paid_version, ceiling_usd=Decimal(1))
     Run.objects.filter(pk=run.pk).update(settled_usd=7)
     Run.objects.filter(pk=idle.pk).update(settled_usd=1)
     OpenCharge.objects.all().delete()
@@ -139,11 +131,11 @@ def test_the_command_names_a_run_that_was_miscounted_and_repairs_it(
     assert f"run {run.pk}: stored 7.000000, counted 0.160000" in capsys.readouterr().out
 
 
-def test_runs_that_exist_are_summed_by_the_migration(admin: User, version: PromptVersion) -> None:
+def test_runs_that_exist_are_summed_by_the_migration(admin: User, paid_version: PromptVersion) -> None:
     migration = importlib.import_module("generations.migrations.0012_sum_begun_of_capped_runs")
-    run = launch(admin, version, n=6, ceiling_usd=Decimal(1))
-    end(claim(4)[:3], Decimal("0.050001"))
-    launch(admin, version)
+    run = launch(admin, paid_version, n=6, ceiling_usd=Decimal(1))
+    complete_all(claim(4)[:3], Decimal("0.050001"))
+    launch(admin, paid_version)
     OpenCharge.objects.all().delete()
     Run.objects.update(settled_usd=0)
     assert list_run_drift() != []
@@ -158,12 +150,12 @@ def test_runs_that_exist_are_summed_by_the_migration(admin: User, version: Promp
 @pytest.mark.postgres
 @pytest.mark.parametrize("n_made", [20, 400])
 def test_a_claim_reads_no_more_rows_however_much_the_run_has_made(
-    admin: User, version: PromptVersion, n_made: int
+    admin: User, paid_version: PromptVersion, n_made: int
 ) -> None:
-    launch(admin, version, n=n_made + 20, ceiling_usd=Decimal(1_000))
+    launch(admin, paid_version, n=n_made + 20, ceiling_usd=Decimal(1_000))
     for _ in range(n_made // 20):
-        end(claim(20))
-    end(claim(5))
+        complete_all(claim(20))
+    complete_all(claim(5))
 
     n_touched = _count_touched(lambda: claim(5))
 
@@ -199,11 +191,7 @@ def test_many_workers_that_claim_and_end_at_once_begin_no_more_than_the_ceiling_
         for turn in range(12):
             works = claim_batch(worker=f"w{number}", capacity=3)
             ended = works if turn % 3 else works[:1]
-            apply_all(
-                [Failed(each, REFUSED, 1) if (number + turn) % 4 == 0 else complete(each) for each in ended]
-            )
-            ids = [each.attempt_id for each in ended]
-            Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at=timezone.now())
+            end([Failed(each, REFUSED, 1) if (number + turn) % 4 == 0 else complete(each) for each in ended])
             if turn % 4 == number % 4:
                 repair_run(run.pk)
             begun = Generation.objects.filter(run=run, started_at__isnull=False)

@@ -18,6 +18,7 @@ from generations.engine.drain import drain
 from generations.engine.holding import Confirmed, Postponed
 from generations.engine.recovering import recover_abandoned
 from generations.engine.transitions import apply_all
+from generations.engine.work import Work
 from generations.models import Attempt, Generation
 from generations.services.runs import cancel_generation
 from tests.generations.engine_cases import LIMITS, drain_while_cancelling, let_leases_lapse, make_due
@@ -29,6 +30,24 @@ from tests.providers.fal_server import Behaviour, FalServer, running_server
 def server() -> Iterator[FalServer]:
     with running_server() as server:
         yield server
+
+
+def claim_and_submit(*, worker: str) -> list[Work]:
+    """Claim what there is room for, and let the provider give each a job."""
+    works = claim_batch(worker=worker, capacity=5)
+    apply_all([Submitted(work, f"fal-ai/flux/requests/job-{n}") for n, work in enumerate(works)])
+    return works
+
+
+def finish_for_the_dead(generation: Generation, server: FalServer) -> None:
+    """Let another worker take over what was left behind: it completes that, and orders nothing again."""
+    let_leases_lapse()
+
+    drain(LIMITS)
+
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.django_db
@@ -51,20 +70,14 @@ def test_the_job_of_a_dead_worker_is_asked_for_and_not_submitted_again(
     server: FalServer, settings: Any
 ) -> None:
     generation, _ = leave_job_behind(make_job_model(server, settings))
-    let_leases_lapse()
 
-    drain(LIMITS)
-
-    generation.refresh_from_db()
-    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
-    assert len(server.requests) == 1
+    finish_for_the_dead(generation, server)
 
 
 @pytest.mark.django_db
 def test_jobs_left_open_are_taken_up_although_they_hold_all_places(server: FalServer, settings: Any) -> None:
     make_due(make_job_model(server, settings, max_in_flight=2), 3)
-    works = claim_batch(worker="stopping", capacity=5)
-    apply_all([Submitted(work, f"fal-ai/flux/requests/job-{n}") for n, work in enumerate(works)])
+    works = claim_and_submit(worker="stopping")
     apply_all([Postponed(work, 0.0) for work in works])
 
     again = claim_batch(worker="next", capacity=5)
@@ -80,8 +93,7 @@ def test_a_job_that_has_ended_leaves_its_place_before_its_result_is_fetched(
     server: FalServer, settings: Any
 ) -> None:
     make_due(make_job_model(server, settings, max_in_flight=2), 4)
-    works = claim_batch(worker="first", capacity=5)
-    apply_all([Submitted(work, f"fal-ai/flux/requests/job-{n}") for n, work in enumerate(works)])
+    works = claim_and_submit(worker="first")
 
     apply_all([Ended(works[0])])
 
@@ -94,13 +106,8 @@ def test_a_result_that_a_dead_worker_had_yet_to_fetch_is_fetched_by_the_next(
 ) -> None:
     generation, work = leave_job_behind(make_job_model(server, settings))
     apply_all([Ended(work)])
-    let_leases_lapse()
 
-    drain(LIMITS)
-
-    generation.refresh_from_db()
-    assert (generation.status, generation.attempts.count()) == (Status.COMPLETED, 1)
-    assert len(server.requests) == 1
+    finish_for_the_dead(generation, server)
 
 
 @pytest.mark.django_db

@@ -36,8 +36,8 @@ from tests.generations.money_cases import (
     REFUSED,
     UNKNOWN,
     complete,
+    end,
     launch,
-    make_paid_version,
     make_version,
     read_ledger,
 )
@@ -45,11 +45,6 @@ from tests.prompts.factories import ImageModelFactory
 from tests.providers.openai_server import running_server
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def version() -> PromptVersion:
-    return make_paid_version()
 
 
 def test_a_run_reserves_what_it_is_expected_to_cost(admin: User) -> None:
@@ -79,9 +74,9 @@ def test_a_free_model_is_outside_of_all_quotas_and_costs_no_statement(
 
 
 def test_a_batch_of_a_paid_model_writes_each_account_once(
-    admin: User, version: PromptVersion, django_assert_num_queries: Any
+    admin: User, paid_version: PromptVersion, django_assert_num_queries: Any
 ) -> None:
-    launch(admin, version, n=20)
+    launch(admin, paid_version, n=20)
     works = claim_batch(worker="w", capacity=20)
 
     with django_assert_num_queries(7):
@@ -99,12 +94,12 @@ def test_a_batch_of_a_paid_model_writes_each_account_once(
 )
 @pytest.mark.parametrize("scope", ["user", "installation"])
 def test_a_run_beyond_a_quota_is_refused_whole(
-    admin: User, version: PromptVersion, scope: str, limits: dict[str, Any], words: tuple[Any, ...]
+    admin: User, paid_version: PromptVersion, scope: str, limits: dict[str, Any], words: tuple[Any, ...]
 ) -> None:
     QuotaFactory(user=admin if scope == "user" else None, **limits)
 
     with pytest.raises(QuotaExceededError) as caught:
-        launch(admin, version, n=3)
+        launch(admin, paid_version, n=3)
 
     assert not Run.objects.exists()
     assert not Generation.objects.exists()
@@ -115,22 +110,24 @@ def test_a_run_beyond_a_quota_is_refused_whole(
     assert caught.value.extra["quota"] == scope
     ((name, _),) = words[2].items()
     assert Decimal(caught.value.extra[name]) == Decimal(words[2][name])
-    launch(admin, version, n=2)
+    launch(admin, paid_version, n=2)
 
 
-def test_anothers_quota_and_another_months_spending_do_not_count(admin: User, version: PromptVersion) -> None:
+def test_anothers_quota_and_another_months_spending_do_not_count(
+    admin: User, paid_version: PromptVersion
+) -> None:
     QuotaFactory(user=UserFactory(), limit_usd=0)
     QuotaFactory(user=admin, limit_usd="0.04")
     MonthlySpend.objects.create(user=admin, month=date(2020, 1, 1), booked_usd=99)
 
-    launch(admin, version)
+    launch(admin, paid_version)
 
     with pytest.raises(QuotaExceededError):
-        launch(admin, version)
+        launch(admin, paid_version)
 
 
-def test_what_ends_is_settled_by_how_it_ended(admin: User, version: PromptVersion) -> None:
-    launch(admin, version, n=6)
+def test_what_ends_is_settled_by_how_it_ended(admin: User, paid_version: PromptVersion) -> None:
+    launch(admin, paid_version, n=6)
     works = claim_batch(worker="w", capacity=6)
 
     apply_all(
@@ -150,8 +147,8 @@ def test_what_ends_is_settled_by_how_it_ended(admin: User, version: PromptVersio
     assert list_drift() == []
 
 
-def test_a_transition_that_comes_twice_releases_once(admin: User, version: PromptVersion) -> None:
-    launch(admin, version, n=2)
+def test_a_transition_that_comes_twice_releases_once(admin: User, paid_version: PromptVersion) -> None:
+    launch(admin, paid_version, n=2)
     first, _ = claim_batch(worker="w", capacity=2)
 
     assert apply_all([complete(first)]) == [True]
@@ -163,9 +160,9 @@ def test_a_transition_that_comes_twice_releases_once(admin: User, version: Promp
 
 @pytest.mark.parametrize(("is_paid", "booked"), [(True, (1, PRICE)), (False, (0, Decimal(0)))])
 def test_money_at_risk_stays_reserved_until_somebody_decides(
-    admin: User, version: PromptVersion, is_paid: bool, booked: tuple[int, Decimal]
+    admin: User, paid_version: PromptVersion, is_paid: bool, booked: tuple[int, Decimal]
 ) -> None:
-    launch(admin, version)
+    launch(admin, paid_version)
     claim_batch(worker="w", capacity=1)
     Generation.objects.update(lease_expires_at=timezone.now() - timedelta(minutes=5))
     assert recover_abandoned() == 1
@@ -178,8 +175,8 @@ def test_money_at_risk_stays_reserved_until_somebody_decides(
     assert list_drift() == []
 
 
-def test_cancelling_releases_what_has_no_call_under_way(admin: User, version: PromptVersion) -> None:
-    run = launch(admin, version, n=3)
+def test_cancelling_releases_what_has_no_call_under_way(admin: User, paid_version: PromptVersion) -> None:
+    run = launch(admin, paid_version, n=3)
     works = claim_batch(worker="w", capacity=2)
     Attempt.objects.filter(pk=works[1].attempt_id).update(state=AttemptState.SUBMITTED)
 
@@ -198,9 +195,9 @@ def test_cancelling_releases_what_has_no_call_under_way(admin: User, version: Pr
 
 @pytest.mark.parametrize("job_id", ["", "a-job-that-cannot-be-asked-for"])
 def test_a_cancelled_call_whose_worker_died_is_settled_by_the_sweep(
-    admin: User, version: PromptVersion, job_id: str
+    admin: User, paid_version: PromptVersion, job_id: str
 ) -> None:
-    launch(admin, version)
+    launch(admin, paid_version)
     claim_batch(worker="w", capacity=1)
     Attempt.objects.update(provider_job_id=job_id, started_at=timezone.now() - timedelta(hours=3))
     cancel_generation(actor=admin, generation=Generation.objects.get())
@@ -214,8 +211,8 @@ def test_a_cancelled_call_whose_worker_died_is_settled_by_the_sweep(
     assert list_drift() == []
 
 
-def test_what_a_provider_delivers_after_all_is_booked_once(admin: User, version: PromptVersion) -> None:
-    launch(admin, version, n=2)
+def test_what_a_provider_delivers_after_all_is_booked_once(admin: User, paid_version: PromptVersion) -> None:
+    launch(admin, paid_version, n=2)
     works = claim_batch(worker="w", capacity=2)
     apply_all([Failed(works[0], REFUSED, 10), Failed(works[1], UNKNOWN, 10)])
 
@@ -227,9 +224,9 @@ def test_what_a_provider_delivers_after_all_is_booked_once(admin: User, version:
 
 
 def test_what_a_cancelled_job_delivers_after_it_was_given_up_is_booked_once(
-    admin: User, version: PromptVersion
+    admin: User, paid_version: PromptVersion
 ) -> None:
-    launch(admin, version)
+    launch(admin, paid_version)
     [work] = claim_batch(worker="w", capacity=1)
     cancel_generation(actor=admin, generation=Generation.objects.get())
     apply_all([Dropped(work)])
@@ -244,9 +241,9 @@ def test_what_a_cancelled_job_delivers_after_it_was_given_up_is_booked_once(
 
 
 def test_a_retry_reserves_anew_for_who_asks_and_books_what_may_have_been_paid(
-    admin: User, version: PromptVersion
+    admin: User, paid_version: PromptVersion
 ) -> None:
-    run = launch(admin, version, n=2)
+    run = launch(admin, paid_version, n=2)
     works = claim_batch(worker="w", capacity=2)
     apply_all([Failed(works[0], REFUSED, 10), Failed(works[1], UNKNOWN, 10)])
     other = UserFactory(role="admin")
@@ -263,22 +260,19 @@ def test_a_retry_reserves_anew_for_who_asks_and_books_what_may_have_been_paid(
     assert list_drift() == []
 
 
-def test_a_run_stops_at_its_ceiling(admin: User, version: PromptVersion) -> None:
-    run = launch(admin, version, n=10, ceiling_usd=Decimal("0.20"))
+def test_a_run_stops_at_its_ceiling(admin: User, paid_version: PromptVersion) -> None:
+    run = launch(admin, paid_version, n=10, ceiling_usd=Decimal("0.20"))
     ImageModel.objects.update(max_in_flight=3)
 
     works = claim_batch(worker="w", capacity=100)
     assert len(works) == 3
-    apply_all([complete(works[0]), complete(works[1]), Failed(works[2], REFUSED, 10)])
-    for work in works:
-        Attempt.objects.filter(pk=work.attempt_id).update(answered_at=timezone.now())
+    end([complete(works[0]), complete(works[1]), Failed(works[2], REFUSED, 10)])
     more = claim_batch(worker="w", capacity=100)
     last = claim_batch(worker="w", capacity=100)
 
     # What failed without a cost leaves room for another one.
     assert (len(more), len(last)) == (3, 0)
-    apply_all([complete(work) for work in more])
-    Attempt.objects.update(answered_at=timezone.now())
+    end([complete(work) for work in more])
     assert claim_batch(worker="w", capacity=100) == []
     stopped = Generation.objects.filter(run=run, status=Status.CANCELLED)
     assert set(stopped.values_list("error_code", flat=True)) == {ErrorCode.CEILING_REACHED}
@@ -290,9 +284,9 @@ def test_a_run_stops_at_its_ceiling(admin: User, version: PromptVersion) -> None
 
 
 def test_what_has_begun_is_tried_again_below_the_ceiling_it_was_let_in_under(
-    admin: User, version: PromptVersion
+    admin: User, paid_version: PromptVersion
 ) -> None:
-    launch(admin, version, n=3, ceiling_usd=Decimal("0.04"))
+    launch(admin, paid_version, n=3, ceiling_usd=Decimal("0.04"))
     [work] = claim_batch(worker="w", capacity=10)
     apply_all([Failed(work, REFUSED, 10, delay_seconds=0.0)])
 
@@ -303,9 +297,9 @@ def test_what_has_begun_is_tried_again_below_the_ceiling_it_was_let_in_under(
 
 
 @pytest.mark.parametrize("ceiling", ["0", "-1", "NaN", "Infinity", "0.001", "1000000.01"])
-def test_a_ceiling_is_an_amount_of_money(admin: User, version: PromptVersion, ceiling: str) -> None:
+def test_a_ceiling_is_an_amount_of_money(admin: User, paid_version: PromptVersion, ceiling: str) -> None:
     with pytest.raises(RunInvalidError) as caught:
-        launch(admin, version, ceiling_usd=Decimal(ceiling))
+        launch(admin, paid_version, ceiling_usd=Decimal(ceiling))
 
     assert list(caught.value.fields) == ["ceiling_usd"]
 
@@ -337,8 +331,10 @@ def test_after_a_drain_nothing_is_reserved_and_booked_is_what_was_paid(admin: Us
     assert costs == 12 * PRICE
 
 
-def test_the_command_names_drift_and_repairs_it(admin: User, version: PromptVersion, capsys: Any) -> None:
-    launch(admin, version, n=2)
+def test_the_command_names_drift_and_repairs_it(
+    admin: User, paid_version: PromptVersion, capsys: Any
+) -> None:
+    launch(admin, paid_version, n=2)
     call_command("check_quotas")
     MonthlySpend.objects.filter(user=admin).update(reserved_usd=7, booked_generations=1)
     MonthlySpend.objects.filter(user=None).delete()

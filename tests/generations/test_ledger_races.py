@@ -10,7 +10,7 @@ from django.db.models import Sum
 from accounts.models import User
 from generations.choices import ErrorCode, Status
 from generations.engine.claiming import claim_batch
-from generations.engine.transitions import Dropped, Failed, Transition, apply_all
+from generations.engine.transitions import Dropped, Failed, apply_all
 from generations.engine.work import Work
 from generations.models import Attempt, Generation, MonthlySpend, Run
 from generations.services.ledger import settle, settle_unknown
@@ -26,7 +26,9 @@ from tests.generations.money_cases import (
     PRICE,
     REFUSED,
     UNKNOWN,
+    End,
     complete,
+    end,
     launch,
     make_paid_version,
     read_ledger,
@@ -43,7 +45,7 @@ def try_to_launch(actor: User, version: PromptVersion) -> object:
         return error.code
 
 
-def end_somehow(work: Work, number: int) -> Transition:
+def end_somehow(work: Work, number: int) -> End:
     if number % 3 == 0:
         return complete(work)
     return Failed(work, UNKNOWN if number % 3 == 1 else REFUSED, 1)
@@ -83,7 +85,7 @@ def test_a_generation_is_settled_once_however_many_end_it(admin: User) -> None:
     run = launch(admin, make_paid_version(), n=1)
     [work] = claim_batch(worker="w", capacity=1)
 
-    def end(number: int) -> None:
+    def end_by(number: int) -> None:
         ends = (
             lambda: apply_all([complete(work)]),
             lambda: apply_all([Failed(work, REFUSED, 1, cost_usd=PRICE)]),
@@ -93,7 +95,7 @@ def test_a_generation_is_settled_once_however_many_end_it(admin: User) -> None:
         with contextlib.suppress(DomainError):
             ends[number % 4]()
 
-    run_at_once(N_THREADS, end)
+    run_at_once(N_THREADS, end_by)
 
     Attempt.objects.filter(answered_at=None).update(answered_at="2026-01-01T00:00Z")
     settle(Generation.objects.all())
@@ -113,9 +115,7 @@ def test_launches_ends_cancels_retries_and_repairs_at_once_leave_the_ledger_righ
         person, run = people[number % 4], runs[(number + 1) % 4]
         for turn in range(6):
             works = claim_batch(worker=f"w{number}", capacity=4)
-            apply_all([end_somehow(each, index + turn) for index, each in enumerate(works)])
-            ids = [each.attempt_id for each in works]
-            Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at="2026-01-01T00:00Z")
+            end([end_somehow(each, index + turn) for index, each in enumerate(works)])
             verbs = (
                 lambda: retry_failed(actor=person, run=run),
                 lambda: cancel_run(actor=person, run=run),
@@ -129,8 +129,7 @@ def test_launches_ends_cancels_retries_and_repairs_at_once_leave_the_ledger_righ
 
     assert list_drift() == []
     while works := claim_batch(worker="last", capacity=100):
-        apply_all([complete(each) for each in works])
-        Attempt.objects.filter(answered_at=None).update(answered_at="2026-01-01T00:00Z")
+        end([complete(each) for each in works])
     settle(Generation.objects.all())
     settle_unknown(Generation.objects.all(), is_paid=True)
     assert not Generation.objects.filter(status__in=(Status.QUEUED, Status.PROCESSING)).exists()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from generations.choices import Status
 from generations.engine.claiming import claim_batch
-from generations.engine.transitions import Dropped, Failed, Transition, apply_all
+from generations.engine.transitions import Dropped, Failed
 from generations.engine.work import Work
 from generations.models import Attempt, Generation, MonthlySpend, Run
 from generations.services.ledger import settle, settle_unknown
@@ -21,7 +21,16 @@ from generations.services.retrying import retry_failed
 from generations.services.run_money import list_run_drift
 from generations.services.runs import cancel_generation, cancel_run
 from tests.generations.factories import QuotaFactory
-from tests.generations.money_cases import PRICE, REFUSED, UNKNOWN, complete, launch, make_paid_version
+from tests.generations.money_cases import (
+    PRICE,
+    REFUSED,
+    UNKNOWN,
+    End,
+    complete,
+    end,
+    launch,
+    make_paid_version,
+)
 
 pytestmark = pytest.mark.django_db
 N_STEPS = 40
@@ -50,13 +59,11 @@ class Walk:
     def end(self) -> None:
         n = min(self.dice.randint(1, 3), len(self.works))
         ending = [self.works.pop(self.dice.randrange(len(self.works))) for _ in range(n)]
-        apply_all([self._end_of(work) for work in ending])
-        ids = [work.attempt_id for work in ending]
-        Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at=timezone.now())
-        settle(Generation.objects.filter(attempts__in=ids))
+        end([self._end_of(work) for work in ending])
+        settle(Generation.objects.filter(attempts__in=[work.attempt_id for work in ending]))
 
-    def _end_of(self, work: Work) -> Transition:
-        ends: list[Transition] = [
+    def _end_of(self, work: Work) -> End:
+        ends: list[End] = [
             complete(work, self.dice.choice([PRICE, Decimal("0.031"), None])),
             Failed(work, self.dice.choice([REFUSED, UNKNOWN]), 1),
             Failed(work, REFUSED, 1, cost_usd=PRICE),

@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
 from accounts.models import AuditEntry, User
 from generations.choices import ErrorCode, Status
 from generations.engine.claiming import claim_batch
-from generations.engine.transitions import apply_all
-from generations.models import Attempt, Generation, MonthlySpend, OpenCharge, Run
+from generations.models import Generation, MonthlySpend, OpenCharge, Run
 from generations.services.ceilings import CeilingInvalidError, CeilingNotRaisedError, raise_ceiling
 from generations.services.ledger import QuotaExceededError
 from generations.services.recounting import list_drift
@@ -28,7 +26,7 @@ from prompts.services.versions import delete_version
 from tests.accounts.factories import UserFactory
 from tests.accounts.threads import run_at_once
 from tests.generations.factories import QuotaFactory
-from tests.generations.money_cases import PRICE, complete, launch, make_paid_version, read_ledger
+from tests.generations.money_cases import PRICE, complete, end, launch, make_paid_version, read_ledger
 
 pytestmark = pytest.mark.django_db
 ApiAs = Callable[[User | None], APIClient]
@@ -58,8 +56,7 @@ def go_on() -> int:
     """Do all that is due, and return how much that was."""
     n_done = 0
     while works := claim_batch(worker="w", capacity=100):
-        apply_all([complete(work) for work in works])
-        Attempt.objects.filter(answered_at=None).update(answered_at=timezone.now())
+        end([complete(work) for work in works])
         n_done += len(works)
     return n_done
 
@@ -294,9 +291,7 @@ def test_of_many_who_raise_at_once_while_it_is_claimed_nothing_is_queued_twice(a
         if number % 2:
             for turn in range(6):
                 works = claim_batch(worker=f"w{number}", capacity=2 + turn)
-                apply_all([complete(each) for each in works])
-                ids = [each.attempt_id for each in works]
-                Attempt.objects.filter(pk__in=ids, answered_at=None).update(answered_at=timezone.now())
+                end([complete(each) for each in works])
             return 0
         n_refused = 0
         for n in (8, 12, 20):
