@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core.files.storage import default_storage
-from django.db.models import FileField, Manager, Q
+from django.db.models import BooleanField, F, FileField, Func, Manager, Q, QuerySet, TextField, Value
 from django.utils import timezone
 
 from generations.media.naming import KEY_FOLDERS, is_key, is_key_folder
@@ -25,8 +26,10 @@ logger = logging.getLogger(__name__)
 SAFE_AGE: Final = timedelta(days=1)
 """Far longer than a file ever waits for its row: leases and retries last minutes, requests less."""
 LEAST_AGE: Final = timedelta(hours=1)
-# Each batch reads the tables once: they have no index by the names of files.
-_BATCH: Final = 5_000
+# Each batch reads the tables once. An index by names would cost each output four writes at random places,
+# and that all files of ten million outputs are compared in 400 reads is soon enough.
+_BATCH: Final = 100_000
+_ROWS_AT_ONCE: Final = 2_000
 # So few are looked for once more right before they are removed.
 _REMOVED_AT_ONCE: Final = 100
 # What kills leave is few among many. More than this share, and it may be another installation's storage.
@@ -145,18 +148,44 @@ def _choose_keys(path: str, files: Sequence[str], collected: Collected) -> Itera
             collected.n_foreign += 1
 
 
+class _IsAmong(Func):
+    """Whether a column is one of many texts, which go to the database as one value and are hashed there."""
+
+    output_field = BooleanField()
+
+    def __init__(self, column: str, texts: str) -> None:
+        """Take the texts as the JSON of a list."""
+        super().__init__(F(column), Value(texts, output_field=TextField()))
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        context |= {
+            "template": "(%(expressions)s::json)))",
+            "arg_joiner": " IN (SELECT json_array_elements_text(",
+        }
+        return self.as_sql(compiler, connection, **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        context |= {"template": "(%(expressions)s)))", "arg_joiner": " IN (SELECT value FROM json_each("}
+        return self.as_sql(compiler, connection, **context)
+
+
 def _find_named(names: Collection[str]) -> set[str]:
-    """Return those that a row names, and maybe others of the same rows.
+    """Return those that a row names.
 
     What moves from one table to another at this very moment may be missed: an import's images become a
     dataset's once. Whoever asks twice, one after the other, finds it.
     """
-    named: set[str] = set()
+    sought, named = frozenset(names), set[str]()
+    texts = json.dumps(list(sought))
     for rows, columns in _list_columns():
-        condition = reduce(or_, (Q(**{f"{column}__in": names}) for column in columns))
-        for values in rows.filter(condition).values_list(*columns):
-            named.update(map(str, values))
+        for values in _select_naming(rows, columns, texts).iterator(chunk_size=_ROWS_AT_ONCE):
+            named.update(sought.intersection(map(str, values)))
     return named
+
+
+def _select_naming(rows: Manager[Any], columns: Sequence[str], texts: str) -> QuerySet[Any, tuple[Any, ...]]:
+    condition = reduce(or_, (Q(_IsAmong(column, texts)) for column in columns))
+    return rows.filter(condition).values_list(*columns)
 
 
 def _list_columns() -> Iterator[tuple[Manager[Any], list[str]]]:

@@ -248,6 +248,25 @@ def test_more_than_a_batch_is_compared_batch_by_batch(monkeypatch: pytest.Monkey
     assert named <= list_stored()
 
 
+def test_a_batch_may_have_more_names_than_a_statement_has_places_for_values() -> None:
+    image = OutputImageFactory(content=make_png(112))
+    names = [make_storage_key("outputs", "image/png") for _ in range(orphans._BATCH)]
+
+    assert orphans._find_named([*names, str(image.file), str(image.blind)]) == {image.file, image.blind}
+
+
+def test_a_batch_reads_each_table_once_however_many_names_it_has() -> None:
+    for rows, columns in orphans._list_columns():
+        plan = orphans._select_naming(rows, columns, '["a", "b"]').explain()
+
+        if connection.vendor == "postgresql":
+            assert plan.count("hashed SubPlan") + plan.count("Hash Semi Join") == len(columns), plan
+        else:
+            assert plan.count("LIST SUBQUERY") == len(columns), plan
+            assert "CORRELATED" not in plan
+        assert plan.upper().count("SCAN ") - plan.upper().count("SCAN JSON_EACH") == 1, plan
+
+
 def test_so_many_without_a_row_are_not_removed_unless_asked_for() -> None:
     left = {leave() for _ in range(11)}
 
