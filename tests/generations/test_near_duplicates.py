@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import itertools
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 from django.test import Client
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
+from generations.choices import Status
 from generations.media.derivatives import hash_picture
 from generations.media.perceptual import MAX_DISTANCE, Lookalikes
 from generations.models import Generation, OutputImage, Run
 from generations.services.near_duplicates import compare_outputs, hash_outputs
+from generations.tasks import sweep
 from mayagen.common.ids import uuid7
 from tests.accounts.factories import UserFactory
 from tests.generations.factories import (
@@ -140,6 +144,20 @@ def test_outputs_that_come_later_are_compared_with_those_that_were_there() -> No
 
     assert marks(first, second) == [(False, None), (True, first.pk)]
     assert compare_outputs() == 0
+
+
+@pytest.mark.django_db
+def test_the_sweep_compares_what_is_there_while_the_run_goes_on() -> None:
+    run = RunFactory()
+    GenerationFactory(run=run)
+    GenerationFactory(
+        run=run, status=Status.PROCESSING, lease_expires_at=timezone.now() + timedelta(minutes=1)
+    )
+    first, second = (hashed_output(run, 5) for _ in range(2))
+
+    sweep()
+
+    assert marks(first, second) == [(False, None), (True, first.pk)]
 
 
 @pytest.mark.django_db
