@@ -255,7 +255,9 @@ class ProductModelAdmin(ModelAdmin):
             raise Http404
         return found
 
-    def describe_page(self, request: HttpRequest, title: str, *, under: models.Model | None = None) -> Any:
+    def describe_page(
+        self, request: HttpRequest, title: str, *, under: models.Model | None = None
+    ) -> dict[str, Any]:
         """Return what the theme needs of a page of our own, headed by the trail that ends with its title.
 
         Args:
@@ -264,7 +266,9 @@ class ProductModelAdmin(ModelAdmin):
             under: The row whose page is right above it; without one, that is the list.
         """
         # With `opts` the theme leaves out the page's own name, as it does on its forms.
-        parent = {"model_admin": self} if under is None else {"object": under, "subtitle": str(under)}
+        parent: dict[str, Any] = {"model_admin": self}
+        if under is not None:
+            parent = {"object": under, "subtitle": str(under)}
         context = self.admin_site.each_context(request)
         return {**context, **parent, "title": title, "content_title": title, "media": self.media}
 
