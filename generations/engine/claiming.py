@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -34,7 +34,14 @@ from generations.engine.work import ModelSpec, StoredInput, Work
 from generations.models import Attempt, Generation, InputImage, ProviderHealth
 from generations.querysets import GenerationQuerySet
 from generations.services.ledger import Account
-from mayagen.common.statements import KeptStatement, fetch_planned_anew, to_duration, to_uuid
+from mayagen.common.statements import (
+    IsAmong,
+    KeptStatement,
+    insert_each,
+    to_duration,
+    to_uuid,
+    update_each,
+)
 from prompts.models import ImageModel
 from prompts.selectors import find_provider_key
 
@@ -90,7 +97,7 @@ _WAITING: Final = KeptStatement(_build_waiting)
 
 def _list_waiting() -> list[_Waiting]:
     found = []
-    for model_id, is_suspect, *waits in fetch_planned_anew(_WAITING.write()):
+    for model_id, is_suspect, *waits in _WAITING.run_planned_anew():
         priorities = [
             priority
             for priority, wait in zip(WAITS, waits, strict=True)
@@ -174,7 +181,7 @@ _OPEN: Final = KeptStatement(_build_open, "model")
 
 def _count_open(model: ImageModel) -> tuple[int, int]:
     """Return how many places of the model are taken, and how many open attempts nobody drives."""
-    rows = fetch_planned_anew(_OPEN.write(model=model.pk))
+    rows = _OPEN.run_planned_anew(model=model.pk)
     n_calling, n_left = rows[0] if rows else (0, 0)
     return n_calling, n_left
 
@@ -193,8 +200,16 @@ def _lock_by_priority(
     return rows
 
 
+_CLAIMED_FIELDS: Final = (
+    *("run_id", "image_model_id", "created_by_id", "created_at", "started_at", "fence", "n_attempts"),
+    *("n_spared_attempts", "rendered_prompt", "system_prompt", "negative_prompt", "parameters", "seed"),
+    *("n_outputs", "width_px", "height_px", "reserved_usd"),
+)
+"""What ceilings, attempts and calls need of a generation: a row has three times as many."""
+
+
 def _lock(due: GenerationQuerySet, n_rows: int) -> list[Generation]:
-    ordered = due.order_by("-priority", "due_at", "id")
+    ordered = due.order_by("-priority", "due_at", "id").only(*_CLAIMED_FIELDS)
     return list(ordered.select_for_update(skip_locked=True, of=("self",))[:n_rows])
 
 
@@ -209,45 +224,71 @@ def _take_tokens(model: ImageModel, *, wanted: int) -> int:
 
 def _begin_attempts(rows: list[Generation], *, worker: str) -> dict[uuid.UUID, Attempt]:
     """Lease the rows and commit an attempt for each; one left open by a dead worker is taken up again."""
-    ids = [row.id for row in rows]
+    attempts = _take_up_left([row.id for row in rows], worker=worker)
+    fresh = [row for row in rows if row.id not in attempts]
+    _lease([row.id for row in fresh], worker=worker, n_attempts=F("n_attempts") + 1)
+    _lease(attempts, worker=worker)
     for row in rows:
         row.fence += 1
-    attempts = {
-        attempt.generation_id: attempt
-        for attempt in Attempt.objects.in_flight().filter(generation_id__in=ids)
-    }
-    if attempts:
-        Attempt.objects.filter(id__in=[attempt.pk for attempt in attempts.values()]).update(worker=worker)
-    fresh = [row for row in rows if row.id not in attempts]
-    for taken, n_more in ((fresh, 1), ([row for row in rows if row.id in attempts], 0)):
-        if taken:
-            Generation.objects.filter(id__in=[row.id for row in taken]).update(
-                status=Status.PROCESSING,
-                fence=F("fence") + 1,
-                worker=worker,
-                lease_expires_at=Now() + LEASE,
-                started_at=Coalesce("started_at", Now()),
-                n_attempts=F("n_attempts") + n_more,
-            )
-    for row in fresh:
-        number = row.n_attempts + 1
-        attempts[row.id] = Attempt(
-            generation=row,
+    begun = {
+        row.id: Attempt(
+            generation_id=row.id,
             image_model_id=row.image_model_id,
-            number=number,
+            number=row.n_attempts + 1,
             fence=row.fence,
             worker=worker,
-            idempotency_key=f"{row.id}-{number}",
+            idempotency_key=f"{row.id}-{row.n_attempts + 1}",
         )
-    Attempt.objects.bulk_create([attempts[row.id] for row in fresh])
-    return attempts
+        for row in fresh
+    }
+    insert_each(list(begun.values()))
+    return {**attempts, **begun}
+
+
+def _build_left(generations: uuid.UUID) -> QuerySet[Any, Any]:
+    return Attempt.objects.in_flight().filter(IsAmong("generation_id", generations)).values_list("id")
+
+
+_LEFT: Final = KeptStatement(_build_left, "generations")
+
+
+def _take_up_left(generation_ids: list[uuid.UUID], *, worker: str) -> dict[uuid.UUID, Attempt]:
+    """Take the open attempts of these generations, and return them by generation; there rarely are any."""
+    ids = [to_uuid(row_id) for (row_id,) in _LEFT.run_planned_anew(generations=generation_ids)]
+    if not ids:
+        return {}
+    left = {attempt.generation_id: attempt for attempt in Attempt.objects.in_flight().filter(id__in=ids)}
+    Attempt.objects.filter(id__in=ids).update(worker=worker)
+    return left
+
+
+def _lease(generation_ids: Collection[uuid.UUID], *, worker: str, **changes: Any) -> None:
+    update_each(
+        Generation,
+        {each: {} for each in generation_ids},
+        status=Status.PROCESSING,
+        fence=F("fence") + 1,
+        worker=worker,
+        lease_expires_at=Now() + LEASE,
+        started_at=Coalesce("started_at", Now()),
+        **changes,
+    )
+
+
+def _build_inputs(generations: uuid.UUID) -> QuerySet[Any, Any]:
+    inputs = InputImage.objects.filter(IsAmong("generation_id", generations))
+    return inputs.order_by("generation_id", "position").values_list(
+        "generation_id", "role", "file", "mime_type"
+    )
+
+
+_INPUTS: Final = KeptStatement(_build_inputs, "generations")
 
 
 def _list_inputs(generation_ids: list[uuid.UUID]) -> Mapping[uuid.UUID, tuple[StoredInput, ...]]:
     found: defaultdict[uuid.UUID, tuple[StoredInput, ...]] = defaultdict(tuple)
-    images = InputImage.objects.filter(generation_id__in=generation_ids).order_by("generation_id", "position")
-    for image in images:
-        found[image.generation_id] += (StoredInput(image.role, str(image.file), image.mime_type),)
+    for generation_id, *image in _INPUTS.run_planned_anew(generations=generation_ids):
+        found[to_uuid(generation_id)] += (StoredInput(*image),)
     return found
 
 

@@ -6,18 +6,24 @@ who may see what stays where it is, in the queryset; only its translation is kep
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model, QuerySet
+from django.db.models import BooleanField, Func, Model, QuerySet
+from django.db.models.fields.files import FieldFile
+from django.db.models.sql import UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
 
 _FIRST_SLOT: Final = 0x6D61796167656E << 64
 
@@ -30,8 +36,27 @@ class Statement:
     parameters: list[Any]
 
 
+class IsAmong(Func):
+    """Whether a column is one of some ids, which are one parameter of the statement however many they are.
+
+    For the arguments of a `KeptStatement`: `.filter(IsAmong("pk", ids))`.
+    """
+
+    template = "%(expressions)s::uuid[])"
+    arg_joiner = " = ANY("
+    arity = 2
+    output_field = BooleanField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> tuple[str, tuple[str | int, ...]]:
+        """Return the same for a database without arrays."""
+        joiner, template = " IN (SELECT value FROM json_each(", "%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=joiner, **extra_context)
+
+
 class KeptStatement:
-    """A queryset over some ids, each given by name when it is run.
+    """A queryset over some ids, each given by name when it is run; a collection of ids for `IsAmong`.
 
     Args:
         build: Makes the queryset, ending in `values_list`, from ids that stand for those to come. What it
@@ -44,20 +69,34 @@ class KeptStatement:
         self._slots = {name: uuid.UUID(int=_FIRST_SLOT + n) for n, name in enumerate(slots)}
         self._kept: dict[str, tuple[str, list[tuple[str | None, Any]]]] = {}
 
-    def run(self, **ids: uuid.UUID) -> list[tuple[Any, ...]]:
+    def run(self, **ids: uuid.UUID | Collection[uuid.UUID]) -> list[tuple[Any, ...]]:
         """Return the rows for these ids, as the database gives them."""
         statement = self.write(**ids)
         return fetch(statement.text, statement.parameters)
 
-    def write(self, **ids: uuid.UUID) -> Statement:
+    def run_planned_anew(self, **ids: uuid.UUID | Collection[uuid.UUID]) -> list[tuple[Any, ...]]:
+        """Return the rows for these ids, as the database gives them; it is planned for these ids.
+
+        For statements that a partial index answers, and for connections that live long: a plan that fits any
+        value uses no such index, and one made while a table was empty would read all of it later.
+        """
+        statement = self.write(**ids)
+        with _get_database().cursor() as cursor:
+            cursor.execute(statement.text, statement.parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+    def write(self, **ids: uuid.UUID | Collection[uuid.UUID]) -> Statement:
         """Return the statement for these ids."""
         vendor = connection.vendor
         if vendor not in self._kept:
             self._kept[vendor] = self._translate()
         text, parameters = self._kept[vendor]
-        return Statement(
-            text, [value if name is None else to_parameter(ids[name]) for name, value in parameters]
-        )
+        given = {
+            name: to_parameter(each) if isinstance(each, uuid.UUID) else _join(each)
+            for name, each in ids.items()
+        }
+        return Statement(text, [value if name is None else given[name] for name, value in parameters])
 
     def _translate(self) -> tuple[str, list[tuple[str | None, Any]]]:
         statement, parameters = self._build(**self._slots).query.sql_with_params()
@@ -74,18 +113,6 @@ def fetch(statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list
     """
     with _open_cursor() as cursor:
         cursor.execute(statement, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-def fetch_planned_anew(statement: Statement) -> list[tuple[Any, ...]]:
-    """Run a statement and return its rows, as the database gives them; it is planned for these values.
-
-    For statements that a partial index answers, and for connections that live long: a plan that fits any
-    value uses no such index, and one made while a table was empty would read all of it later.
-    """
-    with _get_database().cursor() as cursor:
-        cursor.execute(statement.text, statement.parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 
@@ -130,24 +157,60 @@ def run_each(writes: Sequence[Statement]) -> None:
             cursor.execute(write.text, write.parameters)
 
 
-def update_each(model: type[Model], changes: Mapping[uuid.UUID, Mapping[str, Any]]) -> None:
-    """Give each row its own values of the same fields, in one round trip; the caller holds their locks."""
+def update_each(model: type[Model], changes: Mapping[uuid.UUID, Mapping[str, Any]], **alike: Any) -> None:
+    """Give each row its own values of the same fields, in one round trip; the caller holds their locks.
+
+    It is planned for these rows, for the reasons that `KeptStatement.run_planned_anew` gives.
+
+    Args:
+        model: Whose rows.
+        changes: The values by row and field.
+        alike: What all of them get; expressions over the row too.
+    """
     if not changes:
         return
     database = _get_database()
-    fields: list[Any] = [model._meta.get_field(name) for name in next(iter(changes.values()))]
-    values = [
-        [field.get_db_prep_save(row[field.name], database) for row in changes.values()] for field in fields
-    ]
-    ids = [to_parameter(each) for each in changes]
-    if database.vendor == "postgresql":
-        with _open_cursor() as cursor:
-            cursor.execute(_write_update_each(model, tuple(fields)), [*values, ids])
-        return
-    assignments = ", ".join(f"{database.ops.quote_name(field.column)} = %s" for field in fields)
-    statement = f"UPDATE {database.ops.quote_name(model._meta.db_table)} SET {assignments} WHERE id = %s"  # noqa: S608
+    own: list[Any] = [model._meta.get_field(name) for name in next(iter(changes.values()))]
+    assignments, values = _assign(model, alike, database) if alike else ("", [])
     with database.cursor() as cursor:
-        cursor.executemany(statement, list(zip(*values, ids, strict=True)))
+        if database.vendor == "postgresql":
+            records = [
+                {"id": row_id, **{field.column: row[field.name] for field in own}}
+                for row_id, row in changes.items()
+            ]
+            text = _write_update_each(model, tuple(own), assignments)
+            cursor.execute(text, [*values, *([_to_json(records)] if own else []), _join(changes)])
+            return
+        changed = ", ".join(filter(None, [assignments, *(f"{_quote(field)} = %s" for field in own)]))
+        text = f"UPDATE {_quote(model)} SET {changed} WHERE id = %s"  # noqa: S608
+        rows = [
+            [*values, *_prepare(own, [row[field.name] for field in own], database), to_parameter(row_id)]
+            for row_id, row in changes.items()
+        ]
+        cursor.executemany(text, rows)
+
+
+def insert_each(rows: Sequence[Model]) -> None:
+    """Write new rows of one model in one round trip, past all that `bulk_create` does.
+
+    Their values need no preparation: files are stored already, and nothing is left to the database.
+    """
+    if not rows:
+        return
+    database = _get_database()
+    model = type(rows[0])
+    fields = model._meta.concrete_fields
+    # Not by `getattr`, which makes an object of each name of a file.
+    read = itemgetter(*(field.attname for field in fields))
+    all_values = [read(vars(row)) for row in rows]
+    with database.cursor() as cursor:
+        if database.vendor == "postgresql":
+            columns = [str(field.column) for field in fields]
+            records = [dict(zip(columns, values, strict=True)) for values in all_values]
+            cursor.execute(_write_insert_each(model), [_to_json(records)])
+        else:
+            text = _write_insert(model, database.vendor)
+            cursor.executemany(text, [_prepare(fields, values, database) for values in all_values])
 
 
 def write_insert(row: Model) -> Statement:
@@ -188,19 +251,74 @@ def _get_database() -> BaseDatabaseWrapper:
     return connections[DEFAULT_DB_ALIAS]
 
 
+def _join(ids: Collection[uuid.UUID]) -> str:
+    """Return ids as the one parameter that `IsAmong` is compared with."""
+    texts = [each.hex for each in ids]
+    return f"{{{','.join(texts)}}}" if connection.vendor == "postgresql" else json.dumps(texts)
+
+
+def _assign(
+    model: type[Model], values: Mapping[str, Any], database: BaseDatabaseWrapper
+) -> tuple[str, Sequence[Any]]:
+    """Return what stands between SET and WHERE for these values or expressions, and its parameters."""
+    query = UpdateQuery(model)
+    query.add_update_values(dict(values))
+    text, parameters = query.get_compiler(connection=database).as_sql()
+    return text.partition(" SET ")[2], parameters
+
+
+def _prepare(fields: Iterable[Any], values: Iterable[Any], database: BaseDatabaseWrapper) -> list[Any]:
+    return [field.get_db_prep_save(value, database) for field, value in zip(fields, values, strict=True)]
+
+
+def _to_json(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as one document: arrays would be written out value by value, in Python."""
+    return json.dumps(records, default=_to_text)
+
+
+def _to_text(value: object) -> str:
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    if isinstance(value, Decimal | datetime | FieldFile):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a record")
+
+
 def _is_id(parameter: object) -> bool:
     return isinstance(parameter, uuid.UUID | str)
 
 
 @lru_cache(maxsize=32)
-def _write_update_each(model: type[Model], fields: tuple[Any, ...]) -> str:
-    quote = connection.ops.quote_name
-    columns = [quote(field.column) for field in fields]
-    arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
+def _write_update_each(model: type[Model], fields: tuple[Any, ...], assignments: str) -> str:
+    own = (f"{_quote(field)} = new.{_quote(field)}" for field in fields)
+    changed = ", ".join(filter(None, [assignments, *own]))
+    if not fields:
+        return f"UPDATE {_quote(model)} SET {changed} WHERE id = ANY(%s::uuid[])"  # noqa: S608
+    # The ids once more: that a document holds few rows is nothing the planner can know.
+    records = _write_records([model._meta.pk, *fields])
+    row_id = f"{_quote(model)}.id"
     return (
-        f"UPDATE {quote(model._meta.db_table)} SET {', '.join(f'{each} = new.{each}' for each in columns)}"  # noqa: S608
-        f" FROM unnest({arrays}, %s::uuid[]) AS new({', '.join(columns)}, row_id) WHERE id = new.row_id"
+        f"UPDATE {_quote(model)} SET {changed} FROM {records}"  # noqa: S608
+        f" WHERE {row_id} = new.id AND {row_id} = ANY(%s::uuid[])"
     )
+
+
+@lru_cache(maxsize=32)
+def _write_insert_each(model: type[Model]) -> str:
+    fields = model._meta.concrete_fields
+    columns = ", ".join(map(_quote, fields))
+    return f"INSERT INTO {_quote(model)} ({columns}) SELECT {columns} FROM {_write_records(fields)}"  # noqa: S608
+
+
+def _write_records(fields: Sequence[Any]) -> str:
+    columns = ", ".join(f"{_quote(field)} {field.db_type(connection)}" for field in fields)
+    return f"json_to_recordset(%s::json) AS new({columns})"
+
+
+def _quote(named: Any) -> str:
+    """Return the name of a model's table or of a field's column."""
+    name = named._meta.db_table if hasattr(named, "_meta") else named.column
+    return connection.ops.quote_name(name)
 
 
 @lru_cache(maxsize=32)
