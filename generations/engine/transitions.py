@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any, Final, Self
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from generations.choices import AttemptState, ErrorCode, Status
@@ -20,7 +20,7 @@ from generations.engine.work import Work
 from generations.image_files import StoredCopies
 from generations.models import Attempt, Generation, OutputImage
 from generations.services.ledger import Entry, book, release_ended, release_late
-from mayagen.common.statements import update_each
+from mayagen.common.statements import IsAmong, KeptStatement, insert_each, to_uuid, update_each
 
 LATE_WARNING: Final = "The provider delivered this although the generation had been cancelled."
 
@@ -70,49 +70,50 @@ class Completed:
 
         One that was cancelled in flight stays cancelled, keeps what came all the same, and says so.
         """
-        rows = (
-            Generation.objects.filter(id__in=[completed.work.generation_id for completed in completions])
-            .order_by("id")
-            .select_for_update()
-            .values_list("id", "status", "fence", "is_completed_after_cancel", "cost_usd")
-        )
-        facts, known = {}, {}
-        for row_id, status, fence, is_kept, cost_usd in rows:
-            if not is_kept:
-                facts[row_id], known[row_id] = (status, fence), cost_usd
+        facts = {
+            to_uuid(row_id): (status, fence)
+            for row_id, status, fence in _TAKING.run_planned_anew(
+                generations={completed.work.generation_id for completed in completions}
+            )
+        }
         won = [
             is_ours(completed.work, *facts.get(completed.work.generation_id, ("", 0)))
             for completed in completions
         ]
-        winners = [completed for completed, is_ours in zip(completions, won, strict=True) if is_ours]
-        ids = {completed.work.generation_id for completed in winners}
-        late = {row_id for row_id in ids if facts[row_id][0] == Status.CANCELLED}
-        _end_completed(ids - late, late)
-        write_answers([each.unwritten_answer for each in winners if each.unwritten_answer is not None])
-        update_each(
-            Generation,
-            {
-                (row_id := completed.work.generation_id): {
-                    "duration_ms": completed.duration_ms,
-                    # That of a late one is for the ledger to settle, which may have counted it before.
-                    "cost_usd": known[row_id] if row_id in late else completed.cost_usd,
-                    "warning": completed.get_warning(is_late=row_id in late),
-                }
-                for completed in winners
-            },
-        )
-        OutputImage.objects.bulk_create(image for completed in winners for image in completed.outputs)
-        before = _list_written(
-            [completed for completed, is_ours in zip(completions, won, strict=True) if not is_ours]
-        )
+        winners = [completed for completed, is_won in zip(completions, won, strict=True) if is_won]
+        losers = [completed for completed, is_won in zip(completions, won, strict=True) if not is_won]
+        late = {row_id for row_id, (status, _) in facts.items() if status == Status.CANCELLED}
+        _write_completed(winners, late)
+        before = _list_written(losers)
         return [
-            _to_written(completed.work.generation_id, won=is_ours, late=late, before=before)
-            for completed, is_ours in zip(completions, won, strict=True)
+            _to_written(completed.work.generation_id, won=is_won, late=late, before=before)
+            for completed, is_won in zip(completions, won, strict=True)
         ]
 
 
-def _end_completed(ids: set[uuid.UUID], late: set[uuid.UUID]) -> None:
-    Generation.objects.filter(id__in=ids).update(
+def _build_taking(generations: uuid.UUID) -> QuerySet[Any, Any]:
+    """Lock the generations that take a result; one that was kept after a cancel takes no second one."""
+    taking = Generation.objects.filter(IsAmong("id", generations), is_completed_after_cancel=False)
+    return taking.order_by("id").select_for_update().values_list("id", "status", "fence")
+
+
+_TAKING: Final = KeptStatement(_build_taking, "generations")
+
+
+def _write_completed(winners: Sequence[Completed], late: set[uuid.UUID]) -> None:
+    """Write what has come of generations that are this worker's and locked; `late` were cancelled."""
+    write_answers([each.unwritten_answer for each in winners if each.unwritten_answer is not None])
+    update_each(
+        Generation,
+        {
+            completed.work.generation_id: {
+                "duration_ms": completed.duration_ms,
+                "cost_usd": completed.cost_usd,
+                "warning": completed.get_warning(is_late=False),
+            }
+            for completed in winners
+            if completed.work.generation_id not in late
+        },
         status=Status.COMPLETED,
         finished_at=Now(),
         lease_expires_at=None,
@@ -122,8 +123,21 @@ def _end_completed(ids: set[uuid.UUID], late: set[uuid.UUID]) -> None:
         provider_error_code="",
         provider_message="",
     )
-    if late:
-        Generation.objects.filter(id__in=late).update(is_completed_after_cancel=True, lease_expires_at=None)
+    # The cost of a late one is for the ledger to settle, which may have counted it before.
+    update_each(
+        Generation,
+        {
+            completed.work.generation_id: {
+                "duration_ms": completed.duration_ms,
+                "warning": completed.get_warning(is_late=True),
+            }
+            for completed in winners
+            if completed.work.generation_id in late
+        },
+        is_completed_after_cancel=True,
+        lease_expires_at=None,
+    )
+    insert_each([image for completed in winners for image in completed.outputs])
 
 
 def _list_written(completions: Sequence[Completed]) -> set[uuid.UUID]:
@@ -260,9 +274,8 @@ class Prepared:
     @classmethod
     def apply_many(cls, prepared: Sequence[Self]) -> list[bool]:
         """Write them; return for each whether nobody else had made them."""
-        ids = [each.output_image_id for each in prepared]
-        rows = OutputImage.objects.filter(pk__in=ids).order_by("pk").select_for_update()
-        copies = dict(rows.values_list("pk", "blind"))
+        rows = _PREPARING.run_planned_anew(outputs=[each.output_image_id for each in prepared])
+        copies = {to_uuid(row_id): blind for row_id, blind in rows}
         update_each(
             OutputImage,
             {
@@ -278,6 +291,14 @@ class Prepared:
         )
         # These very copies may be there by a commit whose answer was lost.
         return [copies.get(each.output_image_id) in {"", each.copies.blind} for each in prepared]
+
+
+def _build_preparing(outputs: uuid.UUID) -> QuerySet[Any, Any]:
+    preparing = OutputImage.objects.filter(IsAmong("id", outputs))
+    return preparing.order_by("id").select_for_update().values_list("id", "blind")
+
+
+_PREPARING: Final = KeptStatement(_build_preparing, "outputs")
 
 
 Transition = (

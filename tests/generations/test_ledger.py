@@ -66,7 +66,7 @@ def test_a_free_model_is_outside_of_all_quotas_and_costs_no_statement(
     launch(admin, make_version(ImageModelFactory(price_usd=PRICE)), n=3)
     works = claim_batch(worker="w", capacity=10)
 
-    with django_assert_num_queries(5):  # Savepoint, lock, status, values, savepoint.
+    with django_assert_num_queries(4):  # Savepoint, lock, values, savepoint.
         apply_all([complete(work, None) for work in works])
 
     assert not MonthlySpend.objects.exists()
@@ -79,7 +79,7 @@ def test_a_batch_of_a_paid_model_writes_each_account_once(
     launch(admin, paid_version, n=20)
     works = claim_batch(worker="w", capacity=20)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(6):
         apply_all([complete(work) for work in works])
 
     assert read_ledger(admin) == read_ledger(None) == (0, 0, 20, Decimal("0.80"))
