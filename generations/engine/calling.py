@@ -145,16 +145,21 @@ async def call_provider(
         # The adapter keeps the deadline itself; the second one is for an adapter that does not return.
         return await _leave(departure, lambda: cast("Provider", provider).generate(request), deadline + 5)
     job_provider = cast("JobProvider", provider)
-    job_id = work.provider_job_id
+    job_id, began = work.provider_job_id, read_clock() - work.attempt_age_seconds
     if not job_id:
         job_id = await _leave(departure, lambda: job_provider.submit(request), deadline + 5)
+        began = read_clock()
         await departure.note_job(job_id)
+    is_resumed = bool(work.provider_job_id)
     job = Job(
         job_id=job_id,
         attempt_id=work.attempt_id,
         deadline=read_clock() + max(GRACE_SECONDS, deadline - work.attempt_age_seconds),
+        began=began,
         expects_webhook=bool(departure.webhook_url),
         is_called_off=departure.is_called_off(),
+        is_resumed=is_resumed,
+        is_hurried=is_resumed,
     )
     state = await poller.wait(job)
     if state.status == "cancelled":

@@ -1,4 +1,4 @@
-"""When a job is worth asking for, learned from the jobs of its model that have ended."""
+"""When a job is worth asking for, learned from jobs of its model whose length was measured."""
 
 from __future__ import annotations
 
@@ -11,52 +11,81 @@ SOONEST_SECONDS: Final = 0.3
 AGE_SHARE: Final = 0.05
 LONGEST_SECONDS: Final = 10.0
 N_REMEMBERED: Final = 50
-EXPLORING: Final = 0.97
+N_MEASURED_FIRST: Final = 8
+MEASURED_EVERY: Final = 8
+EARLY: Final = 0.97
+LATE: Final = 1.02
+FEW: Final = 20
+FINE_SECONDS: Final = 0.1
+FINE_SHARE: Final = 0.02
+FINE_FROM: Final = 0.9
+FINE_UNTIL: Final = 1.05
 
 
 class Pace:
-    """How long jobs of one model run at least, and so when the next question may find one ended.
+    """How long jobs of one model run at least, and so when the first question may find one ended.
 
-    Every question but the first ones comes within a twentieth of the job's age after its end, however long
-    jobs run, and no job is asked for before the shortest ones usually end.
+    One job in eight is measured: it is asked for a little too early, and again at short intervals. By what
+    these tell, each other job is asked for when the shortest ones have only just ended, and then again within
+    a twentieth of its age, however long jobs run. Only what was measured counts: of a job that has ended when
+    it is first asked for, nobody knows how long ago it did.
     """
 
     def __init__(self) -> None:
         self._lengths: deque[float] = deque(maxlen=N_REMEMBERED)
+        self._usual: float | None = None
+        self._early = 0.0
+        self._n_jobs = 0
 
     @property
     def usual_seconds(self) -> float | None:
-        """What nine of ten jobs took at least; None before any has ended."""
-        return sorted(self._lengths)[len(self._lengths) // 10] if self._lengths else None
+        """What nineteen of twenty jobs take at least; None before any has ended."""
+        return self._usual
+
+    def choose_measured(self) -> bool:
+        """Return whether the next job is one to be measured."""
+        self._n_jobs += 1
+        return self._n_jobs <= N_MEASURED_FIRST or self._n_jobs % MEASURED_EVERY == 0
 
     def learn(self, *, running_seconds: float, ended_seconds: float) -> None:
-        """Take in a job that ended.
+        """Take in a measured job that ended.
 
         Args:
             running_seconds: Its age when it was last found running; 0 when it never was. Then it may have
-                ended long before it was asked for, and the next ones are asked for a little earlier.
+                ended long before it was asked for, and the next to be measured are asked for earlier.
             ended_seconds: Its age when it was found ended.
         """
-        usual = self.usual_seconds
-        if running_seconds:
-            self._lengths.append((running_seconds + ended_seconds) / 2)
-        elif usual is None or EXPLORING * ended_seconds < usual:
-            self._lengths.append(EXPLORING * ended_seconds)
+        self._lengths.append(ended_seconds)
+        self._usual = LATE * sorted(self._lengths)[len(self._lengths) // FEW]
+        if running_seconds or not self._early:
+            self._early = EARLY * min(self._lengths)
+        else:
+            self._early = min(self._early, EARLY * ended_seconds)
 
-    def get_pause_seconds(self, *, age_seconds: float, asked_seconds: float, is_scout: bool) -> float:
+    def get_pause_seconds(
+        self, *, age_seconds: float, asked_seconds: float, is_scout: bool, is_measured: bool
+    ) -> float:
         """Return how long to wait before the next question; 0 when it is due already.
 
         Args:
             age_seconds: The job's age.
             asked_seconds: Its age when it was last asked for; 0 when it never was.
             is_scout: Whether this job is to find out how long jobs take, while nobody knows.
+            is_measured: Whether its length is to be found out.
         """
-        usual = self.usual_seconds
-        if usual is None:
+        if self._usual is None:
             often = min(LONGEST_SECONDS, max(SCOUTING_SECONDS, SCOUTING_SHARE * age_seconds))
             return often if is_scout else LONGEST_SECONDS
-        if asked_seconds < usual:
-            soonest = asked_seconds + SOONEST_SECONDS if asked_seconds else 0.0
-            return max(0.0, usual - age_seconds, soonest - age_seconds)
-        pause = min(LONGEST_SECONDS, max(SOONEST_SECONDS, AGE_SHARE * asked_seconds))
-        return max(0.0, asked_seconds + pause - age_seconds)
+        at_seconds = self._get_next_seconds(self._usual, asked_seconds, is_measured=is_measured)
+        return max(0.0, at_seconds - age_seconds)
+
+    def _get_next_seconds(self, usual: float, asked: float, *, is_measured: bool) -> float:
+        """Return at which age of the job it is asked for next."""
+        first = self._early if is_measured else usual
+        if not asked:
+            return first
+        if is_measured and FINE_FROM * usual <= asked < FINE_UNTIL * usual:
+            return asked + max(FINE_SECONDS, FINE_SHARE * asked)
+        if asked < first:
+            return max(first, asked + SOONEST_SECONDS)
+        return asked + min(LONGEST_SECONDS, max(SOONEST_SECONDS, AGE_SHARE * asked))

@@ -52,8 +52,11 @@ class Job:
 
     Args:
         deadline: By `read_clock`, when the provider is asked to stop it.
+        began: By `read_clock`, when the provider took it.
         running_seconds: Its age when it was last found running.
         asked_seconds: Its age when it was last asked for.
+        is_measured: Its length is to be found out.
+        is_resumed: It was ordered by an earlier worker, or in an earlier turn of this one.
         is_hurried: It is to be asked for at once.
         is_called_off: The provider has been asked to stop it; what it brings all the same is taken.
     """
@@ -66,6 +69,8 @@ class Job:
     is_overdue: bool = False
     has_news: bool = False
     is_left: bool = False
+    is_measured: bool = False
+    is_resumed: bool = False
     is_hurried: bool = False
     running_seconds: float = 0.0
     asked_seconds: float = 0.0
@@ -74,7 +79,7 @@ class Job:
 
     @property
     def age_seconds(self) -> float:
-        """How long it has been waited for here."""
+        """How long it has been under way."""
         return read_clock() - self.began
 
     def hurry(self) -> None:
@@ -134,6 +139,7 @@ class JobPoller:
             ProviderError: The provider does not know the job, or does not take our key any more.
         """
         self._jobs[job.attempt_id] = job
+        job.is_measured = self._pace.choose_measured()
         if job.is_called_off:
             await self._call_off(job)
         try:
@@ -148,9 +154,8 @@ class JobPoller:
             if job.is_left:
                 raise JobLeftError(0.0)
             n_polls += 1
-            job.asked_seconds = job.age_seconds
             try:
-                state = await self._ask(job.job_id)
+                state = await self._ask(job)
                 n_refused = 0
             except ProviderError as error:
                 n_refused += not error.retryable
@@ -180,16 +185,24 @@ class JobPoller:
             return _spread(min(longest, WITH_WEBHOOK_LONGEST_SECONDS))
         is_scout = any(scout is job for scout in islice(self._jobs.values(), N_SCOUTS))
         pause = self._pace.get_pause_seconds(
-            age_seconds=job.age_seconds, asked_seconds=job.asked_seconds, is_scout=is_scout
+            age_seconds=job.age_seconds,
+            asked_seconds=job.asked_seconds,
+            is_scout=is_scout,
+            is_measured=job.is_measured,
         )
+        if self._pace.usual_seconds is not None and not job.asked_seconds:
+            return pause  # The first questions are as far apart as the orders were.
         return _spread(pause)
 
     def _learn(self, job: Job) -> None:
         is_first = self._pace.usual_seconds is None
-        self._pace.learn(running_seconds=job.running_seconds, ended_seconds=job.age_seconds)
+        # One that an earlier worker ordered may have ended long before it was asked for.
+        is_telling = job.running_seconds or not job.is_resumed
+        if is_telling and (is_first or job.is_measured):
+            self._pace.learn(running_seconds=job.running_seconds, ended_seconds=job.asked_seconds)
         if job.expects_webhook:
             self._n_missed_webhooks = 0 if job.has_news else self._n_missed_webhooks + 1
-        if is_first:
+        if is_first and self._pace.usual_seconds is not None:
             for other in self._jobs.values():
                 other.wake.set()
 
@@ -214,13 +227,15 @@ class JobPoller:
             logger.warning("job %s could not be cancelled: %s", job.job_id, error)
         job.hurry()
 
-    async def _ask(self, job_id: str) -> JobState:
+    async def _ask(self, job: Job) -> JobState:
         if not self._provider.capabilities.bulk_poll:
             async with self._places:
-                return await self._provider.poll(job_id)
-        waiting = self._gathered.get(job_id)
+                job.asked_seconds = job.age_seconds
+                return await self._provider.poll(job.job_id)
+        job.asked_seconds = job.age_seconds
+        waiting = self._gathered.get(job.job_id)
         if waiting is None:
-            waiting = self._gathered[job_id] = asyncio.get_running_loop().create_future()
+            waiting = self._gathered[job.job_id] = asyncio.get_running_loop().create_future()
         if self._gathering is None or self._gathering.done():
             self._gathering = asyncio.create_task(self._ask_together())
         return await waiting
