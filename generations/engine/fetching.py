@@ -1,4 +1,4 @@
-"""Let few results come at once, and fewer still while places at the providers are being filled again."""
+"""Let few results come at once, and hardly any while places at the providers are being filled again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Final
 from generations.engine.clock import read_clock
 
 MAX_AT_ONCE: Final = 32
-MAX_WHILE_REFILLING: Final = 4
-REFILLING_SECONDS: Final = 0.15
+MAX_WHILE_REFILLING: Final = 2
+REFILLING_SECONDS: Final = 0.3
 """From a place's becoming free until the order that takes it has left, as a rule."""
+LONGEST_HOLD_SECONDS: Final = 2.0
+"""No result is held back for longer: where places become free all the time they would never come."""
+LOOK_SECONDS: Final = 0.1
 
 
 class Refill:
@@ -40,13 +43,13 @@ class FetchGate:
     def __init__(self, refill: Refill) -> None:
         self._refill = refill
         self._n_inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def enter(self) -> None:
         """Wait for one's turn; whoever has entered must leave."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.append((read_clock(), turn))
         self._let_in()
         try:
             await turn
@@ -62,16 +65,18 @@ class FetchGate:
 
     def _let_in(self) -> None:
         while self._waiting and self._n_inside < self._get_limit():
-            turn = self._waiting.popleft()
+            _, turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 self._n_inside += 1
         if self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REFILLING_SECONDS, self._look_again)
+            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         self._timer = None
         self._let_in()
 
     def _get_limit(self) -> int:
-        return MAX_WHILE_REFILLING if self._refill.is_under_way else MAX_AT_ONCE
+        waits_since, _ = self._waiting[0]
+        is_held = self._refill.is_under_way and read_clock() - waits_since < LONGEST_HOLD_SECONDS
+        return MAX_WHILE_REFILLING if is_held else MAX_AT_ONCE
