@@ -184,7 +184,7 @@ class Driver:
 
     def _refill_moves(self) -> None:
         self.refill.move()
-        if self.refill.is_under_way:
+        if self.refill.expects_more:
             self._workshop.hold_copies()
 
     async def _call(self, flight: Flight) -> ProviderResult:
@@ -209,8 +209,7 @@ class Driver:
             await self._writer.write(Submitted(work, job_id))
 
         async def note_end() -> None:
-            await self._writer.write(Ended(work))
-            self._free_place(flight)
+            flight.ending = asyncio.create_task(self._end_job(flight))
             await flight.begin_fetching()
 
         def may_be_ours() -> bool:
@@ -226,7 +225,16 @@ class Driver:
             is_called_off=lambda: flight.is_called_off,
             webhook_url=make_webhook_url(work) if expects_webhooks(provider.capabilities) else "",
         )
-        return await call_provider(provider, work, departure, flight.poller)
+        try:
+            return await call_provider(provider, work, departure, flight.poller)
+        finally:
+            if flight.ending is not None:
+                await flight.ending
+
+    async def _end_job(self, flight: Flight) -> None:
+        """Free the place of the job, whose result may come meanwhile; all else is written after this."""
+        await self._writer.write(Ended(flight.work))
+        self._free_place(flight)
 
     def _open(self, model: ModelSpec) -> Provider | JobProvider:
         """One HTTP session for each address that a catalogue entry names itself."""

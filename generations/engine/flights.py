@@ -33,6 +33,7 @@ class Flight:
         has_left: A request that may cost money may have been sent.
         poller: Waits for its job, where its provider has jobs.
         gate: Lets its result come, once its job has ended.
+        ending: Writes that its job has ended.
         is_fetching: Its result is coming, or in memory until it is stored.
     """
 
@@ -45,6 +46,7 @@ class Flight:
     gate: FetchGate | None = None
     capabilities: Capabilities = field(default_factory=Capabilities)
     task: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None
     is_fetching: bool = False
 
     async def begin_fetching(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from asgiref.sync import sync_to_async
@@ -21,18 +22,34 @@ _URGENCY: Final = {Ended: 1, Completed: 2, Prepared: 3}
 # As long as leases that were beaten lately last: a database that is started again is waited for.
 RETRY_SECONDS: Final = (0.2, 1.0, 3.0, 5.0, 10.0)
 GATHER_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A transition that is to be written, and whom to tell."""
+
+    transition: Transition
+    written: asyncio.Future[bool]
+    since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def urgency(self) -> int:
+        """How soon it is to be written, by what it is; 0 is soonest."""
+        return _URGENCY.get(type(self.transition), 0)
 
 
 class TransitionWriter:
     """Writes transitions in batches; while one batch is written the next one gathers.
 
     What a call waits for goes first, then the ends of jobs, then what completes generations, then copies.
-    All but the first wait a moment for more of their kind: a batch costs little more than one. Use it as an
-    asynchronous context manager; leaving it writes what is left.
+    All but the first wait a moment for more of their kind: a batch costs little more than one. None waits
+    long because more urgent ones come again and again. Use it as an asynchronous context manager; leaving it
+    writes what is left.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Transition, asyncio.Future[bool]]] = []
+        self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._is_ending = False
@@ -54,12 +71,12 @@ class TransitionWriter:
         Raises:
             DatabaseError: It could not be written; the lease will lapse and the work be taken up again.
         """
-        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((transition, written))
+        waiting = _Waiting(transition, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
         self._wake.set()
-        if _get_urgency(transition) == 0:
+        if waiting.urgency == 0:
             self._urgent.set()
-        return await asyncio.shield(written)
+        return await asyncio.shield(waiting.written)
 
     async def _run(self) -> None:
         while self._waiting or not self._is_ending:
@@ -68,37 +85,42 @@ class TransitionWriter:
                 await self._wake.wait()
                 continue
             await self._gather()
-            self._waiting.sort(key=lambda pair: _get_urgency(pair[0]))
-            first = _get_urgency(self._waiting[0][0])
-            alike = [pair for pair in self._waiting if _get_urgency(pair[0]) == first][:MAX_BATCH]
-            del self._waiting[: len(alike)]
-            await self._write_batch(alike)
+            await self._write_batch(self._take_batch())
 
     async def _gather(self) -> None:
         self._urgent.clear()
-        if self._is_ending or any(_get_urgency(transition) == 0 for transition, _ in self._waiting):
+        if self._is_ending or any(waiting.urgency == 0 for waiting in self._waiting):
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._urgent.wait(), timeout=GATHER_SECONDS)
 
-    async def _write_batch(self, batch: Sequence[tuple[Transition, asyncio.Future[bool]]]) -> None:
+    def _take_batch(self) -> list[_Waiting]:
+        """Take those whose turn it is: the most urgent of those that wait too long, or else of all."""
+        long_ago = asyncio.get_running_loop().time() - PATIENCE_SECONDS
+        first = min(self._waiting, key=lambda waiting: (waiting.since > long_ago, waiting.urgency)).urgency
+        batch = [waiting for waiting in self._waiting if waiting.urgency == first][:MAX_BATCH]
+        taken = set(map(id, batch))
+        self._waiting = [waiting for waiting in self._waiting if id(waiting) not in taken]
+        return batch
+
+    async def _write_batch(self, batch: Sequence[_Waiting]) -> None:
         try:
-            results = await self._apply([transition for transition, _ in batch])
+            results = await self._apply([waiting.transition for waiting in batch])
         except DatabaseError as error:
             is_away = isinstance(error, OperationalError | InterfaceError)
             if len(batch) > 1 and not is_away:  # One that cannot be written must not hold up the others.
-                for pair in batch:
-                    await self._write_batch([pair])
+                for waiting in batch:
+                    await self._write_batch([waiting])
                 return
-            names = sorted({type(transition).__name__ for transition, _ in batch})
+            names = sorted({type(waiting.transition).__name__ for waiting in batch})
             logger.exception("%d transitions were not written: %s", len(batch), ", ".join(names))
-            for _, written in batch:
-                if not written.done():
-                    written.set_exception(error)
+            for waiting in batch:
+                if not waiting.written.done():
+                    waiting.written.set_exception(error)
             return
-        for (_, written), result in zip(batch, results, strict=True):
-            if not written.done():
-                written.set_result(result)
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.written.done():
+                waiting.written.set_result(result)
 
     async def _apply(self, transitions: Sequence[Transition]) -> list[bool]:
         for pause in RETRY_SECONDS:
@@ -109,7 +131,3 @@ class TransitionWriter:
                 await renew_connection()
                 await asyncio.sleep(pause)
         return await sync_to_async(apply_all)(transitions)
-
-
-def _get_urgency(transition: Transition) -> int:
-    return _URGENCY.get(type(transition), 0)
