@@ -146,7 +146,10 @@ class ImageWorkshop:
         return await self._store_all(outputs)
 
     def hold_copies(self) -> None:
-        """Let copies wait a moment: Pillow would keep other threads from what cannot wait."""
+        """Let copies wait a moment: Pillow would keep other threads from what cannot wait.
+
+        What is stored at short intervals holds them too, or each pause would be filled with copies.
+        """
         self._note_pressure()
         self._pressed_until = read_clock() + PRESSURE_SECONDS
 
@@ -165,6 +168,7 @@ class ImageWorkshop:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._n_storing -= 1
+            self.hold_copies()
             if not self._n_storing:
                 self._idle.set()
         stored = [result for result in results if isinstance(result, StoredOutput)]
