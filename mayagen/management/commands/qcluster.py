@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 from django.utils.module_loading import autodiscover_modules
@@ -13,6 +13,10 @@ from django_q.management.commands import qcluster
 
 from mayagen.parent_watch import end_forks_with_their_parents, end_with_supervisor
 from mayagen.supervisor import STOP_GRACE_S
+
+N_NEW_OBJECTS: Final = 20_000
+"""So many more objects than before have garbage looked for. By Python's own 700 it is looked for a thousand
+times while 500 jobs begin, and each time most of what is looked at is still in use."""
 
 
 class Command(qcluster.Command):
@@ -34,6 +38,7 @@ class Command(qcluster.Command):
         autodiscover_modules("tasks")
         gc.collect()
         gc.freeze()
+        gc.set_threshold(N_NEW_OBJECTS)
         super().handle(*args, **options)  # type: ignore[no-untyped-call] # django-q2 is not typed
         # Once the cluster has forked: a fork of several threads is none that Python likes.
         end_with_supervisor(grace_s=STOP_GRACE_S)
