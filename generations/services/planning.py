@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,19 +143,26 @@ def _about(subject: str) -> Iterator[None]:
         raise
 
 
-def list_cases(items: Iterable[DatasetItem], added: Sequence[InputFiles] = ()) -> list[Case]:
+def list_cases(
+    items: Iterable[DatasetItem],
+    images: Iterable[DatasetItemImage] = (),
+    added: Sequence[InputFiles] = (),
+) -> list[Case]:
     """Return the cases of dataset items.
 
     Args:
-        items: With their images prefetched.
+        images: Those of all the items.
         added: Input images that every item gets after its own.
     """
+    own: defaultdict[uuid.UUID, list[DatasetItemImage]] = defaultdict(list)
+    for image in images:
+        own[image.item_id].append(image)
     return [
         Case(
             key=item.key,
             variables=item.variables,
             brief=make_brief(item.brief, item.variables),
-            inputs=(*map(_to_input, sorted(item.images.all(), key=_position)), *added),
+            inputs=(*map(_to_input, sorted(own.get(item.pk, ()), key=_position)), *added),
             item_id=item.pk,
         )
         for item in items
