@@ -65,7 +65,7 @@ class DrainLimits:
     watch_seconds: float = 2.0
     listen_seconds: float = 0.5
     tick_seconds: float = 0.5
-    gather_seconds: float = 0.05
+    gather_seconds: float = 0.02
 
 
 def drain(limits: DrainLimits | None = None) -> DrainTally:

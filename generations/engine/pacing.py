@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-SCOUTING_SECONDS: Final = 0.5
-SCOUTING_SHARE: Final = 0.15
+SCOUTING_SECONDS: Final = 0.3
+SCOUTING_SHARE: Final = 0.05
 SOONEST_SECONDS: Final = 0.3
 AGE_SHARE: Final = 0.05
 LONGEST_SECONDS: Final = 10.0
 N_REMEMBERED: Final = 50
 N_MEASURED_FIRST: Final = 8
-MEASURED_EVERY: Final = 8
+MEASURED_EVERY: Final = 16
 EARLY: Final = 0.97
-LATE: Final = 1.02
+LATE: Final = 1.01
 FEW: Final = 20
-FINE_SECONDS: Final = 0.1
-FINE_SHARE: Final = 0.02
+FINE_SECONDS: Final = 0.05
+FINE_SHARE: Final = 0.01
 FINE_FROM: Final = 0.9
 FINE_UNTIL: Final = 1.05
 
@@ -25,7 +25,7 @@ FINE_UNTIL: Final = 1.05
 class Pace:
     """How long jobs of one model run at least, and so when the first question may find one ended.
 
-    One job in eight is measured: it is asked for a little too early, and again at short intervals. By what
+    One job in sixteen is measured: it is asked for a little too early, and again at short intervals. By what
     these tell, each other job is asked for when the shortest ones have only just ended, and then again within
     a twentieth of its age, however long jobs run. Only what was measured counts: of a job that has ended when
     it is first asked for, nobody knows how long ago it did.

@@ -45,6 +45,8 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 USUAL_PIXELS: Final = 1024 * 1024
 MAX_PIXELS_AT_HAND: Final = 4 * USUAL_PIXELS
 """How much of decoded pictures waits in memory for copies to be made: 16 MB at four bytes for each pixel."""
+MAX_PICTURES_AT_HAND: Final = 64
+"""How many: small ones are soon decoded again, and sooner than hundreds are counted."""
 
 
 class StoringError(Exception):
@@ -225,6 +227,8 @@ class ImageWorkshop:
 
     def _make_room(self) -> Picture | None:
         with self._room:
+            if len(self._pictures) >= MAX_PICTURES_AT_HAND:
+                return None
             if self._count_pixels() + USUAL_PIXELS > MAX_PIXELS_AT_HAND:
                 return None
             picture = Picture()

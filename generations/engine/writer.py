@@ -12,13 +12,12 @@ from typing import Final, Self
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from generations.engine.answering import Ended
 from generations.engine.connecting import renew_connection
 from generations.engine.transitions import Completed, Prepared, Transition, apply_all
 
 logger = logging.getLogger(__name__)
 MAX_BATCH = 250
-_URGENCY: Final = {Ended: 1, Completed: 2, Prepared: 3}
+_URGENCY: Final = {Completed: 1, Prepared: 2}
 # As long as leases that were beaten lately last: a database that is started again is waited for.
 RETRY_SECONDS: Final = (0.2, 1.0, 3.0, 5.0, 10.0)
 GATHER_SECONDS: Final = 0.05
@@ -42,9 +41,9 @@ class _Waiting:
 class TransitionWriter:
     """Writes transitions in batches; while one batch is written the next one gathers.
 
-    What a call waits for goes first, then the ends of jobs, then what completes generations, then copies.
-    All but the first wait a moment for more of their kind: a batch costs little more than one. None waits
-    long because more urgent ones come again and again. Use it as an asynchronous context manager; leaving it
+    What calls and free places wait for goes first, then what completes generations, then copies. All but the
+    first wait a moment for more of their kind: a batch costs little more than one. None waits long because
+    more urgent ones come again and again. Use it as an asynchronous context manager; leaving it
     writes what is left.
     """
 
