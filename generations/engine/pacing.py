@@ -10,10 +10,11 @@ SCOUTING_SHARE: Final = 0.05
 SOONEST_SECONDS: Final = 0.3
 AGE_SHARE: Final = 0.05
 LONGEST_SECONDS: Final = 10.0
-N_REMEMBERED: Final = 50
+N_REMEMBERED: Final = 24
 N_MEASURED_FIRST: Final = 8
 MEASURED_EVERY: Final = 16
 EARLY: Final = 0.97
+MUCH_EARLIER: Final = 0.9
 LATE: Final = 1.01
 FEW: Final = 20
 FINE_SECONDS: Final = 0.05
@@ -60,7 +61,7 @@ class Pace:
         if running_seconds or not self._early:
             self._early = EARLY * min(self._lengths)
         else:
-            self._early = min(self._early, EARLY * ended_seconds)
+            self._early = min(self._early, MUCH_EARLIER * ended_seconds)
 
     def get_pause_seconds(
         self, *, age_seconds: float, asked_seconds: float, is_scout: bool, is_measured: bool
