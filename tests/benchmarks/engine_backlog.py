@@ -29,7 +29,7 @@ from tests.benchmarks.engine_load import (
     protocol_server,
     start_clusters,
 )
-from tests.benchmarks.support import benchmark_installation, report
+from tests.benchmarks.support import MEMORY, benchmark_installation, report
 
 LOAD: Final = Load(
     server="openai", n_generations=1_000, n_in_flight=500, call_seconds=0, side_px=64, output_bytes=0
@@ -97,7 +97,7 @@ def measure_cost(n_queued: int) -> Cost:
             "MAYAGEN_UNKEYED_IN_FLIGHT": str(LOAD.n_in_flight),
             f"MAYAGEN_PROVIDER_KEY_{KEY_NAME}": str(server["api_key"]),
         }
-        with benchmark_installation(in_memory=True, **settings) as environment:
+        with benchmark_installation(data_in=MEMORY, **settings) as environment:
             make_run = prepare_run(LOAD, server)
             make_run(repeats=n_queued // LOAD.n_generations)
             _tidy()

@@ -24,7 +24,7 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SERVER = "postgres://postgres@127.0.0.1:5432/postgres"
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a name of its own is made in it
+MEMORY = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made in it
 
 
 def report(*, figure: str, value: float, unit: str, target: str, met: bool) -> None:
@@ -34,16 +34,16 @@ def report(*, figure: str, value: float, unit: str, target: str, met: bool) -> N
 
 
 @contextmanager
-def benchmark_installation(*, in_memory: bool = False, **settings: str) -> Iterator[Mapping[str, str]]:
+def benchmark_installation(*, data_in: str = "", **settings: str) -> Iterator[Mapping[str, str]]:
     """Give an environment with a migrated PostgreSQL database and a data folder, both gone afterwards.
 
     This process is set up for the same installation, so Django's models can be imported and used inside.
 
     Args:
-        in_memory: Keep the data folder in memory where the system has a place for that.
+        data_in: Where the data folder is made; among other temporary files if that is empty or no folder.
         settings: Further environment variables, such as `MAYAGEN_QUEUE_WORKERS`.
     """
-    place = MEMORY if in_memory and MEMORY.is_dir() else None
+    place = data_in if data_in and Path(data_in).is_dir() else None
     with (
         benchmark_database() as url,
         tempfile.TemporaryDirectory(prefix="mayagen-bench-", dir=place) as folder,
