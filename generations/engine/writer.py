@@ -24,7 +24,7 @@ GATHER_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     """A transition that is to be written, and whom to tell."""
 
@@ -43,8 +43,8 @@ class TransitionWriter:
 
     What calls and free places wait for goes first, then what completes generations, then copies. All but the
     first wait a moment for more of their kind: a batch costs little more than one. None waits long because
-    more urgent ones come again and again. Use it as an asynchronous context manager; leaving it
-    writes what is left.
+    more urgent ones come again and again. Use it as an asynchronous context manager; leaving it writes what
+    is left.
     """
 
     def __init__(self) -> None:
@@ -98,8 +98,8 @@ class TransitionWriter:
         long_ago = asyncio.get_running_loop().time() - PATIENCE_SECONDS
         first = min(self._waiting, key=lambda waiting: (waiting.since > long_ago, waiting.urgency)).urgency
         batch = [waiting for waiting in self._waiting if waiting.urgency == first][:MAX_BATCH]
-        taken = set(map(id, batch))
-        self._waiting = [waiting for waiting in self._waiting if id(waiting) not in taken]
+        taken = set(batch)
+        self._waiting = [waiting for waiting in self._waiting if waiting not in taken]
         return batch
 
     async def _write_batch(self, batch: Sequence[_Waiting]) -> None:
