@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.core.files.storage import default_storage
-from django.db.models import BooleanField, F, FileField, Func, Manager, Q, QuerySet, TextField, Value
+from django.db.models import FileField, Manager, Q, QuerySet, TextField, Value
 from django.utils import timezone
 
 from generations.media.naming import KEY_FOLDERS, is_key, is_key_folder
 from mayagen.common.errors import ConflictError, DomainError
+from mayagen.common.statements import IsAmong
 
 logger = logging.getLogger(__name__)
 SAFE_AGE: Final = timedelta(days=1)
@@ -148,25 +149,12 @@ def _choose_keys(path: str, files: Sequence[str], collected: Collected) -> Itera
             collected.n_foreign += 1
 
 
-class _IsAmong(Func):
+class _IsAmongTexts(IsAmong):
     """Whether a column is one of many texts, which go to the database as one value and are hashed there."""
 
-    output_field = BooleanField()
-
-    def __init__(self, column: str, texts: str) -> None:
-        """Take the texts as the JSON of a list."""
-        super().__init__(F(column), Value(texts, output_field=TextField()))
-
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        context |= {
-            "template": "(%(expressions)s::json)))",
-            "arg_joiner": " IN (SELECT json_array_elements_text(",
-        }
-        return self.as_sql(compiler, connection, **context)
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        context |= {"template": "(%(expressions)s)))", "arg_joiner": " IN (SELECT value FROM json_each("}
-        return self.as_sql(compiler, connection, **context)
+        joiner, template = " IN (SELECT json_array_elements_text(", "%(expressions)s::json))"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=joiner, **context)
 
 
 def _find_named(names: Collection[str]) -> set[str]:
@@ -184,7 +172,9 @@ def _find_named(names: Collection[str]) -> set[str]:
 
 
 def _select_naming(rows: Manager[Any], columns: Sequence[str], texts: str) -> QuerySet[Any, tuple[Any, ...]]:
-    condition = reduce(or_, (Q(_IsAmong(column, texts)) for column in columns))
+    condition = reduce(
+        or_, (Q(_IsAmongTexts(column, Value(texts, output_field=TextField()))) for column in columns)
+    )
     return rows.filter(condition).values_list(*columns)
 
 
