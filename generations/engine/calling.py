@@ -145,22 +145,7 @@ async def call_provider(
         # The adapter keeps the deadline itself; the second one is for an adapter that does not return.
         return await _leave(departure, lambda: cast("Provider", provider).generate(request), deadline + 5)
     job_provider = cast("JobProvider", provider)
-    job_id, began = work.provider_job_id, read_clock() - work.attempt_age_seconds
-    if not job_id:
-        job_id = await _leave(departure, lambda: job_provider.submit(request), deadline + 5)
-        began = read_clock()
-        await departure.note_job(job_id)
-    is_resumed = bool(work.provider_job_id)
-    job = Job(
-        job_id=job_id,
-        attempt_id=work.attempt_id,
-        deadline=read_clock() + max(GRACE_SECONDS, deadline - work.attempt_age_seconds),
-        began=began,
-        expects_webhook=bool(departure.webhook_url),
-        is_called_off=departure.is_called_off(),
-        is_resumed=is_resumed,
-        is_hurried=is_resumed,
-    )
+    job = await _get_job(job_provider, request, work, departure)
     state = await poller.wait(job)
     if state.status == "cancelled":
         if job.is_overdue:
@@ -170,7 +155,26 @@ async def call_provider(
             raise JobCancelledError(is_charged=state.is_charged)
         raise ProviderError(ErrorCode.PROVIDER_UNAVAILABLE, "The provider cancelled the job.")
     await departure.note_end()
-    return await _fetch(job_provider, job_id)
+    return await _fetch(job_provider, job.job_id)
+
+
+async def _get_job(provider: JobProvider, request: ProviderRequest, work: Work, departure: Departure) -> Job:
+    """Return the job to wait for: the one that an earlier worker ordered, or one ordered now."""
+    patience = work.model.timeout_seconds
+    job_id, began = work.provider_job_id, read_clock() - work.attempt_age_seconds
+    if not job_id:
+        job_id = await _leave(departure, lambda: provider.submit(request), patience + 5)
+        began = read_clock()
+        await departure.note_job(job_id)
+    return Job(
+        job_id=job_id,
+        attempt_id=work.attempt_id,
+        deadline=read_clock() + max(GRACE_SECONDS, patience - work.attempt_age_seconds),
+        began=began,
+        expects_webhook=bool(departure.webhook_url),
+        is_called_off=departure.is_called_off(),
+        is_resumed=bool(work.provider_job_id),
+    )
 
 
 async def _leave(departure: Departure, call: Callable[[], Awaitable[Result]], seconds: float) -> Result:

@@ -195,6 +195,14 @@ class Driver:
             flight.poller = self._get_poller(work.model, cast("JobProvider", provider))
             flight.gate = self._gates.setdefault(work.model.id, FetchGate(self.refill))
             flight.has_left = bool(work.provider_job_id)
+        try:
+            return await call_provider(provider, work, self._make_departure(flight), flight.poller)
+        finally:
+            if flight.ending is not None:
+                await flight.ending
+
+    def _make_departure(self, flight: Flight) -> Departure:
+        work = flight.work
 
         async def confirm() -> bool:
             asked_at = read_clock()
@@ -216,20 +224,15 @@ class Driver:
             flight.has_left = read_clock() - flight.seen_at < GUARD_SECONDS
             return flight.has_left
 
-        departure = Departure(
+        return Departure(
             is_sure=lambda: read_clock() - flight.seen_at < SURE_SECONDS,
             may_be_ours=may_be_ours,
             confirm=confirm,
             note_job=note_job,
             note_end=note_end,
             is_called_off=lambda: flight.is_called_off,
-            webhook_url=make_webhook_url(work) if expects_webhooks(provider.capabilities) else "",
+            webhook_url=make_webhook_url(work) if expects_webhooks(flight.capabilities) else "",
         )
-        try:
-            return await call_provider(provider, work, departure, flight.poller)
-        finally:
-            if flight.ending is not None:
-                await flight.ending
 
     async def _end_job(self, flight: Flight) -> None:
         """Free the place of the job, whose result may come meanwhile; all else is written after this."""
