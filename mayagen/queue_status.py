@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.db.models.functions import Now
@@ -18,6 +17,7 @@ from accounts.models import User
 from accounts.permissions import can
 from generations.choices import Status
 from generations.models import Attempt, Generation, OutputImage
+from mayagen.common.admin_pages import head_page
 
 _RIGHT = "generations.change_run"
 
@@ -30,8 +30,7 @@ def show_queue_status(request: HttpRequest) -> HttpResponse:
     is_fragment = request.headers.get("HX-Request") == "true"
     if is_fragment:
         return TemplateResponse(request, "admin/_queue_status.html", _describe())
-    names = {"title": "Task queue", "content_title": "Task queue"}
-    context = {**admin.site.each_context(request), **names, **_describe()}
+    context = {**head_page(request, "Task queue"), **_describe()}
     return TemplateResponse(request, "admin/queue_status.html", context)
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Case, Subquery, Value, When
@@ -39,6 +38,7 @@ from evaluations.analytics.performance import (
 )
 from evaluations.analytics.scopes import DEFAULT_CRITERION, Blind, ScaleFacts, Scope, get_scale
 from evaluations.models import Criterion, Rating
+from mayagen.common.admin_pages import head_page
 from prompts.models import Prompt
 from prompts.querysets import PromptQuerySet
 
@@ -107,9 +107,7 @@ def show_analytics(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     prompts = Prompt.objects.visible_to(actor).alive()
     context = {
-        **admin.site.each_context(request),
-        "title": "Analytics",
-        "content_title": "Analytics",
+        **head_page(request, "Analytics"),
         "may_add_prompt": can(actor, "prompts.add_prompt"),
     }
     if "prompt" not in request.GET and (default := _choose_prompt(prompts)):

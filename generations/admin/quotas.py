@@ -23,6 +23,7 @@ from generations.analytics.spend import GroupBy, Window, get_name, list_spend
 from generations.models import MonthlySpend, Quota, Run
 from generations.services.quotas import change_quota, create_quota
 from mayagen.common.admin import ProductModelAdmin
+from mayagen.common.admin_pages import head_page
 from prompts.models import ImageModel, PromptVersion
 
 N_ROWS_SHOWN: Final = 100
@@ -138,9 +139,7 @@ def show_spending(request: HttpRequest) -> HttpResponse:
     form = SpendForm({"group_by": GroupBy.MONTH.value, **given})
     now = timezone.now()
     context = {
-        **admin.site.each_context(request),
-        "title": "Spending",
-        "content_title": "Spending",
+        **head_page(request, "Spending"),
         "form": form,
         "month": now,
         "allowances": list_month(now=now),

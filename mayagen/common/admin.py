@@ -16,6 +16,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from mayagen.common.admin_lists import ClosedChangeList, ListRefusedError
+from mayagen.common.admin_pages import head_page
 from mayagen.common.errors import DomainError
 
 # The theme's classes are Django's with other templates; their own annotations contradict Django's.
@@ -24,35 +26,9 @@ if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
 else:
     from unfold.admin import ModelAdmin
-    from unfold.views import ChangeList
 
 MAX_SEARCH_LENGTH = 200
 _LIST_REFUSED = "This list can't be filtered, searched or ordered like that, so all of it is shown."
-
-
-class ListRefusedError(Exception):
-    """The address asks a list for something that it does not offer."""
-
-
-class ClosedChangeList(ChangeList):
-    """A list that answers its declared filters only.
-
-    Django's own takes any `column__lookup=value` of the model from the address, which lets a reader of the
-    list ask for hidden columns letter by letter, and fails on patterns that are no patterns.
-    """
-
-    def get_filters(self, request: HttpRequest) -> Any:
-        result = super().get_filters(request)
-        # What the declared filters took is gone from here.
-        if result[2]:
-            raise ListRefusedError
-        return result
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        if self.full_result_count is None and not self.query and not self.has_active_filters:
-            # Nothing is filtered, so nothing more is to be shown.
-            self.full_result_count = self.result_count
 
 
 class RefusableFormMixin:
@@ -269,8 +245,7 @@ class ProductModelAdmin(ModelAdmin):
         parent: dict[str, Any] = {"model_admin": self}
         if under is not None:
             parent = {"object": under, "subtitle": str(under)}
-        context = self.admin_site.each_context(request)
-        return {**context, **parent, "title": title, "content_title": title, "media": self.media}
+        return {**head_page(request, title, site=self.admin_site), **parent, "media": self.media}
 
     def run_for_each(
         self, request: HttpRequest, rows: models.QuerySet[Any], verb: Callable[[Any], object], *, done: str
