@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from django.db.models.functions import Now
 
 from generations.engine.adopting import list_forsaken
+from generations.engine.drain import DrainLimits
 from generations.engine.drain import drain as drain_due
+from generations.engine.draining_places import PLACES
 from generations.engine.preparing import prepare_forgotten
 from generations.engine.recovering import close_cancelled_attempts, recover_abandoned
+from generations.engine.stopping import is_cluster_stopping
+from generations.engine.waiting import get_seconds_until_due
 from generations.models import Generation
 from generations.services.importing.work import is_import_forgotten, work_on_imports
 from generations.services.near_duplicates import compare_outputs, hash_outputs
@@ -17,11 +22,21 @@ from generations.services.orphans import collect_orphans
 from generations.waking import wake_engine, wake_importer
 
 COLLECTION_SECONDS: Final = 300.0
+LINGER: Final = timedelta(seconds=DrainLimits().linger_seconds)
 
 
 def drain() -> None:
-    """Generate everything that is due; ask for another drain when more is."""
-    if drain_due().has_more:
+    """Generate everything that is due, if this worker may drain; ask for another drain when more is.
+
+    Else those who drain already claim what is due: nothing is left to this one.
+    """
+    place = PLACES.take()
+    if place is None:
+        return
+    with place:
+        drain_due()
+    # Only now: of what was queued while this drain came to its end, the messages were in vain.
+    if not is_cluster_stopping() and get_seconds_until_due(within=LINGER) is not None:
         wake_engine()
     compare_outputs()
 

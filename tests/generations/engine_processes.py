@@ -24,14 +24,16 @@ def running_drain(data_dir: Path, *, api_key: str) -> Iterator[subprocess.Popen[
 
 
 @contextmanager
-def running_queue(data_dir: Path, *, api_key: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the task queue as an installation does, with one worker."""
-    with _running(["manage.py", "serve", "--only", "queue"], data_dir, api_key) as process:
+def running_queue(data_dir: Path, *, api_key: str, n_workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the task queue as an installation does."""
+    with _running(["manage.py", "serve", "--only", "queue"], data_dir, api_key, n_workers) as process:
         yield process
 
 
 @contextmanager
-def _running(arguments: list[str], data_dir: Path, api_key: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    arguments: list[str], data_dir: Path, api_key: str, n_workers: int = 1
+) -> Iterator[subprocess.Popen[bytes]]:
     from django.conf import settings
 
     environment = {
@@ -40,7 +42,7 @@ def _running(arguments: list[str], data_dir: Path, api_key: str) -> Iterator[sub
         "DJANGO_SETTINGS_MODULE": "mayagen.settings",
         "MAYAGEN_DATA_DIR": str(data_dir),
         "MAYAGEN_PROVIDER_KEY_TEST": api_key,
-        "MAYAGEN_QUEUE_WORKERS": "1",
+        "MAYAGEN_QUEUE_WORKERS": str(n_workers),
         "MAYAGEN_SECRET_KEY": settings.SECRET_KEY,
     }
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)

@@ -8,9 +8,11 @@ import resource
 from typing import Any, Final
 
 import uvloop
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 from django_q.management.commands import qcluster
 
+from generations.engine.draining_places import PLACES
 from mayagen.parent_watch import end_forks_with_their_parents, end_with_supervisor
 from mayagen.supervisor import STOP_GRACE_S
 
@@ -35,6 +37,7 @@ class Command(qcluster.Command):
         _allow_open_files()
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         end_forks_with_their_parents()
+        PLACES.share(n_workers=settings.Q_CLUSTER["workers"])
         autodiscover_modules("tasks")
         gc.collect()
         gc.freeze()
