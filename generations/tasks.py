@@ -33,11 +33,20 @@ def drain() -> None:
     place = PLACES.take()
     if place is None:
         return
+    has_asked = False
+
+    def make_room() -> None:
+        """Let another worker drain while this one waits for what it has claimed, and makes copies."""
+        nonlocal has_asked
+        place.close()
+        # Only now: of what was queued since the last claim, the messages were in vain.
+        has_asked = _ask_for_more()
+
     with place:
-        drain_due()
-    # Only now: of what was queued while this drain came to its end, the messages were in vain.
-    if not is_cluster_stopping() and get_seconds_until_due(within=LINGER) is not None:
-        wake_engine()
+        drain_due(claimed=make_room)
+    if not has_asked:
+        # What has failed meanwhile may have been queued again.
+        _ask_for_more()
     compare_outputs()
 
 
@@ -63,3 +72,11 @@ def sweep() -> None:
 def collect_orphaned_files() -> None:
     """Remove stored files that no row names; what there is no time for today is left for another day."""
     collect_orphans(seconds=COLLECTION_SECONDS)
+
+
+def _ask_for_more() -> bool:
+    """Ask for a drain if something is due soon, unless this cluster stops; return whether that was so."""
+    if is_cluster_stopping() or get_seconds_until_due(within=LINGER) is None:
+        return False
+    wake_engine()
+    return True

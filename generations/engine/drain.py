@@ -14,6 +14,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -68,18 +69,23 @@ class DrainLimits:
     gather_seconds: float = 0.02
 
 
-def drain(limits: DrainLimits | None = None) -> DrainTally:
-    """Generate everything that is due, and return what was done; safe to run many times at once."""
+def drain(limits: DrainLimits | None = None, *, claimed: Callable[[], None] = lambda: None) -> DrainTally:
+    """Generate everything that is due, and return what was done; safe to run many times at once.
+
+    Args:
+        claimed: Called once no more is going to be claimed; what was claimed may take minutes from then on.
+    """
     with impatient_connection():
         recover_abandoned()
-        return async_to_sync(_Drain(limits or DrainLimits()).run)()
+        return async_to_sync(_Drain(limits or DrainLimits(), claimed).run)()
 
 
 class _Drain:
     """One drain: claims, and watches over what it has claimed; the rows say who holds what."""
 
-    def __init__(self, limits: DrainLimits) -> None:
+    def __init__(self, limits: DrainLimits, claimed: Callable[[], None]) -> None:
         self._limits = limits
+        self._claimed = claimed
         self._worker = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._tally = DrainTally()
         self._turns = Turns()
@@ -100,9 +106,6 @@ class _Drain:
                     place_freed=self._place_free.set,
                 )
                 await self._run_until(time.monotonic() + self._limits.claim_seconds)
-        linger = timedelta(seconds=self._limits.linger_seconds)
-        wait = await sync_to_async(get_seconds_until_due)(within=linger)
-        self._tally.has_more = wait is not None and not self._is_stopping
         return self._tally
 
     async def _run_until(self, ends_at: float) -> None:
@@ -113,6 +116,9 @@ class _Drain:
                 self._driver.start(work)
             while time.monotonic() < ends_at and not self._is_stopping and await self._step_in_trouble():
                 pass
+            # No call in flight is lost by a database that does not answer just now.
+            with contextlib.suppress(DatabaseError):
+                await sync_to_async(self._claimed)()
             await self._driver.finish(leaves_copies=lambda: self._is_stopping)
         finally:
             for watcher in watchers:
@@ -196,7 +202,7 @@ class _Drain:
                     poller.leave_all()
 
     async def _beat(self) -> None:
-        """Keep our leases, and take up what others left: no sweep comes while every worker drains."""
+        """Keep our leases, and take up what others left, sooner than the sweep would."""
         if self._driver.flights:
             ids = list(self._driver.flights)
             await sync_to_async(extend_leases)(generation_ids=ids, worker=self._worker)

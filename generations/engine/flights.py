@@ -20,7 +20,6 @@ class DrainTally:
     n_failed: int = 0
     n_requeued: int = 0
     n_dropped: int = 0
-    has_more: bool = field(default=False)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ import pytest
 from accounts.models import User
 from generations.choices import ImportState, Status
 from generations.engine.draining_places import DrainingPlaces
-from generations.models import DatasetImport, Generation
+from generations.models import DatasetImport, Generation, OutputImage
 from generations.waking import wake_engine
 from prompts.models import ImageModel
 from tests.generations.engine_cases import make_due, make_model
@@ -205,6 +205,24 @@ def test_what_is_queued_while_a_drain_ends_is_soon_taken_up(settings: Any, tmp_p
                 time.sleep(0.2 * n)
     # The first one waits for the cluster to start; without a message, any other would wait for 15 s.
     assert max(waits[1:]) < 10, waits
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_what_is_queued_while_many_copies_are_made_does_not_wait_for_them(
+    settings: Any, tmp_path: Path
+) -> None:
+    with running_server(OpenAIServer(picture=make_png(width=8000, height=5000))) as server:
+        model = make_model(server, settings, timeout_seconds=30)
+        make_due(model, 30)
+        wake_engine()
+        with running_queue(tmp_path, api_key=server.api_key, n_workers=2):
+            completed = Generation.objects.filter(status=Status.COMPLETED)
+            wait_until(lambda: completed.count() == 30, "the first generations")
+            # By then the drain looks for nothing more.
+            time.sleep(1.0)
+            assert _measure_wait(model) < 10
+            assert OutputImage.objects.unprepared().exists()
 
 
 def _measure_wait(model: ImageModel) -> float:
