@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from mayagen.common.errors import DomainError
 
@@ -126,8 +127,7 @@ def check_template(template: str) -> None:
     Raises:
         TemplateSyntaxError: It can't, with the line and column of the first fault.
     """
-    for _ in _parse(template):
-        pass
+    _parse(template)
 
 
 def check_variables(templates: Iterable[str], variables: Mapping[str, object]) -> None:
@@ -163,7 +163,7 @@ def render(template: str, variables: Mapping[str, object], *, allow_unused: bool
         VariableValueError: A value can't stand in a text.
         RenderedTooLongError: The result would be longer than 100,000 characters.
     """
-    parts = tuple(_parse(template))
+    parts = _parse(template)
     used = dict.fromkeys(part.text for part in parts if part.is_variable)
     given = {name: value for name, value in variables.items() if name in used} if allow_unused else variables
     check_variables([template], given)
@@ -207,7 +207,13 @@ def _number_to_text(name: str, value: float | Decimal) -> str:
     return format(number, "f")
 
 
-def _parse(template: str) -> Iterator[_Part]:
+@lru_cache(maxsize=32)
+def _parse(template: str) -> tuple[_Part, ...]:
+    """Return the template's parts; kept for a while, since a run renders few templates thousands of times."""
+    return tuple(_list_parts(template))
+
+
+def _list_parts(template: str) -> Iterator[_Part]:
     """Yield the template's parts; one pass, linear in its length."""
     _check_text(template)
     position = 0

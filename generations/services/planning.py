@@ -7,14 +7,18 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
+
+from django.db.models import QuerySet
 
 from generations.image_files import StoredFiles
 from generations.models import DatasetItem, DatasetItemImage, Generation
 from generations.services.images import InputFiles, check_inputs
 from mayagen.common.errors import DomainError
+from mayagen.common.ids import uuid7
 from prompts.dimensions import get_dimensions
 from prompts.models import PromptVersion
 from prompts.rendering import UnknownVariableError, list_variables, render
@@ -144,7 +148,7 @@ def _about(subject: str) -> Iterator[None]:
 
 
 def list_cases(
-    items: Iterable[DatasetItem],
+    items: QuerySet[DatasetItem],
     images: Iterable[DatasetItemImage] = (),
     added: Sequence[InputFiles] = (),
 ) -> list[Case]:
@@ -157,15 +161,17 @@ def list_cases(
     own: defaultdict[uuid.UUID, list[DatasetItemImage]] = defaultdict(list)
     for image in images:
         own[image.item_id].append(image)
+    # By their values: an object for each item takes longer than all that is done with it.
+    rows = items.values_list("pk", "key", "variables", "brief")
     return [
         Case(
-            key=item.key,
-            variables=item.variables,
-            brief=make_brief(item.brief, item.variables),
-            inputs=(*map(_to_input, sorted(own.get(item.pk, ()), key=_position)), *added),
-            item_id=item.pk,
+            key=key,
+            variables=variables,
+            brief=make_brief(brief, variables),
+            inputs=(*map(_to_input, sorted(own.get(item_id, ()), key=_position)), *added),
+            item_id=item_id,
         )
-        for item in items
+        for item_id, key, variables, brief in rows
     ]
 
 
@@ -259,12 +265,13 @@ def make_generations(
     Raises:
         DomainError: A prompt can't be rendered; the message names version and item.
     """
+    patterns = [_make_pattern(prepared, common) for prepared in versions]
     for case in cases:
         rendered = [_render(prepared, case) for prepared in versions]
         for repeat in range(repeats):
             seed = make_seed(base_seed=base_seed, case_key=case.key, repeat=repeat)
-            for prepared, texts in zip(versions, rendered, strict=True):
-                yield _make_generation(prepared, case, texts, repeat=repeat, seed=seed, common=common), case
+            for pattern, texts in zip(patterns, rendered, strict=True):
+                yield _make_generation(pattern, case, texts, repeat=repeat, seed=seed), case
 
 
 def _render(prepared: PreparedVersion, case: Case) -> tuple[str, str, str]:
@@ -276,19 +283,27 @@ def _render(prepared: PreparedVersion, case: Case) -> tuple[str, str, str]:
     return user, system, negative
 
 
-def _make_generation(
-    prepared: PreparedVersion,
-    case: Case,
-    texts: tuple[str, str, str],
-    *,
-    repeat: int,
-    seed: int,
-    common: Mapping[str, Any],
-) -> Generation:
+def _make_pattern(prepared: PreparedVersion, common: Mapping[str, Any]) -> Generation:
+    """Return what all generations of a version have in common."""
     return Generation(
-        # By id: setting the objects themselves is a good part of the time that a large run takes.
         prompt_version_id=prepared.version.pk,
         image_model_id=prepared.version.image_model_id,
+        parameters=prepared.parameters,
+        n_outputs=prepared.version.n_outputs,
+        width_px=prepared.width_px,
+        height_px=prepared.height_px,
+        reserved_usd=prepared.reserved_usd,
+        **common,
+    )
+
+
+def _make_generation(
+    pattern: Generation, case: Case, texts: tuple[str, str, str], *, repeat: int, seed: int
+) -> Generation:
+    # A copy: to make thousands of rows anew, default by default, is a good part of a large run's time.
+    generation = copy(pattern)
+    vars(generation).update(
+        id=uuid7(),
         dataset_item_id=case.item_id,
         case_key=case.key,
         repeat=repeat,
@@ -297,11 +312,6 @@ def _make_generation(
         rendered_prompt=texts[0],
         system_prompt=texts[1],
         negative_prompt=texts[2],
-        parameters=prepared.parameters,
         seed=seed,
-        n_outputs=prepared.version.n_outputs,
-        width_px=prepared.width_px,
-        height_px=prepared.height_px,
-        reserved_usd=prepared.reserved_usd,
-        **common,
     )
+    return generation
