@@ -140,7 +140,8 @@ class JobPoller:
         """
         self._jobs[job.attempt_id] = job
         job.is_measured = self._pace.choose_measured()
-        job.is_hurried = job.is_hurried or job.is_resumed
+        if job.is_resumed:
+            job.hurry()
         if job.is_called_off:
             await self._call_off(job)
         try:
