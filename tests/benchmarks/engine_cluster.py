@@ -1,4 +1,7 @@
-"""The engine's jobs again, by four worker processes in two clusters: as fast, and no limit exceeded."""
+"""The engine's jobs again, by four worker processes in two clusters: as fast, and no limit exceeded.
+
+Of the two workers of each cluster one may drain at a time.
+"""
 
 from __future__ import annotations
 
