@@ -15,6 +15,7 @@ from django.db import close_old_connections
 from django_q.status import Stat
 
 from generations.services.rousing import rouse_engine
+from mayagen.common.process_stat import read_cpu_ticks
 
 logger = logging.getLogger(__name__)
 
@@ -106,14 +107,4 @@ def _count_cpu_ticks(process_ids: Sequence[int]) -> int:
     """Return the CPU time used so far; where the kernel does not tell, a number that always grows."""
     if not Path("/proc/self/stat").exists():
         return time.monotonic_ns()
-    return sum(_read_ticks(process_id) for process_id in process_ids)
-
-
-def _read_ticks(process_id: int) -> int:
-    try:
-        fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    # The name of the program comes second, in brackets, and may hold spaces.
-    after_name = fields.rpartition(")")[2].split()
-    return int(after_name[11]) + int(after_name[12])
+    return sum(map(read_cpu_ticks, process_ids))

@@ -12,9 +12,10 @@ import logging
 import mmap
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final
+
+from mayagen.common.process_stat import is_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class DrainingPlaces:
             if _lock(file, number):
                 return number
             # One that stands still must not keep the others from taking up its work.
-            n_places += _is_stopped(self._holder_ids[number])
+            n_places += is_stopped(self._holder_ids[number])
         return None
 
 
@@ -83,16 +84,6 @@ def _lock(file: IO[bytes], number: int) -> bool:
         # Either may say that it is taken, as systems have it.
         return False
     return True
-
-
-def _is_stopped(process_id: int) -> bool:
-    """Return whether a signal or a debugger has stopped it; False where the kernel does not tell."""
-    try:
-        fields = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    # The name of the program comes second, in brackets, and may hold spaces.
-    return fields.rpartition(")")[2].split()[0] in {"T", "t"}
 
 
 def _warn(error: OSError) -> None:

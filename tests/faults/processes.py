@@ -50,15 +50,6 @@ def _find_inode(port: int) -> str | None:
     return None
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether the process stands still."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return state.rpartition(")")[2].split()[0] in {"T", "t"}
-
-
 def send(pid: int, number: signal.Signals) -> bool:
     """Send a signal to a process of the installation; return whether it was there."""
     try:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from mayagen.common.process_stat import is_stopped
 from tests.faults.installation import LEASE_SECONDS, Installation
-from tests.faults.processes import find_process, is_stopped, send
+from tests.faults.processes import find_process, send
 from tests.faults.proxy import Catch, PostgresProxy
 from tests.faults.relay import CallCatch, Relay
 
