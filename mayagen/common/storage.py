@@ -7,7 +7,7 @@ that is empty or missing.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from django.core.files.base import File
@@ -24,17 +24,23 @@ class SyncedFileSystemStorage(FileSystemStorage):
     """Saves a file so that it survives a power cut, never over another one, readable by its owner only.
 
     A save that fails leaves no file behind. Settings for permissions widen what is private by default.
+
+    Each system call lets other threads run and then waits for its turn again, so there are no more of them
+    than it takes: no look whether the name is free or the directory there.
     """
+
+    def is_name_available(self, name: str, max_length: int | None = None) -> bool:
+        """Return whether it is short enough; whether it is taken is seen when the file is made."""
+        return max_length is None or len(name) <= max_length
 
     def _save(self, name: str, content: File[bytes]) -> str:
         while True:
             path = Path(self.path(name))
-            self._make_directory(path.parent)
             try:
-                descriptor = os.open(path, _CREATE, self.file_permissions_mode or _PRIVATE_FILE)
+                descriptor = self._create(path)
             except FileExistsError:
-                # Another process took the name after it was looked up.
-                name = self.get_available_name(name)
+                taken = PurePath(name)
+                name = str(taken.with_name(self.get_alternative_name(taken.stem, taken.suffix)))
                 continue
             break
         try:
@@ -44,6 +50,15 @@ class SyncedFileSystemStorage(FileSystemStorage):
             path.unlink(missing_ok=True)
             raise
         return name.replace("\\", "/")
+
+    def _create(self, path: Path) -> int:
+        """Open a new file; its directory is there already but for the first time."""
+        mode = self.file_permissions_mode or _PRIVATE_FILE
+        try:
+            return os.open(path, _CREATE, mode)
+        except FileNotFoundError:
+            self._make_directory(path.parent)
+            return os.open(path, _CREATE, mode)
 
     def _make_directory(self, directory: Path) -> None:
         if directory.exists():
@@ -58,12 +73,14 @@ class SyncedFileSystemStorage(FileSystemStorage):
 
 def _write(descriptor: int, content: File[bytes]) -> None:
     """Write and sync the whole content; the descriptor is closed in any case."""
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
+    try:
         for chunk in content.chunks():
             remaining = memoryview(chunk)
             while remaining:
-                remaining = remaining[file.write(remaining) :]
-        os.fsync(file.fileno())
+                remaining = remaining[os.write(descriptor, remaining) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:
