@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from generations.media.errors import MediaTooComplexError, MediaTruncatedError
 
@@ -36,7 +36,9 @@ _PNG_LAST_FILTER: Final = 4
 _PNG_PLAIN: Final = frozenset(
     {b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"pHYs", b"tIME", b"bKGD", b"caBX"}
 )
-_UNPACKED_BYTES: Final = 256 * 1024
+# How much is unpacked, or taken in to be unpacked, at once.
+_UNPACKED_BYTES: Final = 512 * 1024
+_PACKED_BYTES: Final = 256 * 1024
 _WEBP_KEPT: Final = frozenset({b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"})
 _WEBP_METADATA_FLAGS: Final = 0b0000_1100  # EXIF and XMP.
 _JPEG_ICC: Final = b"ICC_PROFILE\x00"
@@ -128,25 +130,31 @@ def _measure_rows(header: memoryview) -> tuple[int, int]:
 
 
 def _has_sound_rows(packed: Sequence[memoryview], row_bytes: int, n_rows: int) -> bool:
-    unpacker = isal_zlib.decompressobj()
+    unpacker = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
     left = row_bytes * n_rows
     try:
-        for part in packed:
-            for block in _unpack(unpacker, part):
-                if max(block[left % row_bytes :: row_bytes], default=0) > _PNG_LAST_FILTER:
-                    return False
-                left -= len(block)
-                if left < 0:
-                    return False
-    except isal_zlib.error:  # type: ignore[misc] # its stub gives the value for the type
+        for block in _unpack(unpacker, packed):
+            if max(block[left % row_bytes :: row_bytes], default=0) > _PNG_LAST_FILTER:
+                return False
+            left -= len(block)
+            if left < 0:
+                return False
+    except igzip_lib.IsalError:  # type: ignore[misc] # its stub gives the value for the type
         return False
     return unpacker.eof and left == 0
 
 
-def _unpack(unpacker: isal_zlib.Decompress, packed: memoryview) -> Iterator[bytes]:
-    while block := unpacker.decompress(packed, _UNPACKED_BYTES):
-        yield block
-        packed = memoryview(unpacker.unconsumed_tail)
+def _unpack(unpacker: igzip_lib.IgzipDecompressor, packed: Sequence[memoryview]) -> Iterator[bytes]:
+    """Yield what is unpacked in blocks, each unpacked in one piece; what follows the end is left alone."""
+    for part in packed:
+        for start in range(0, len(part), _PACKED_BYTES):
+            if unpacker.eof:
+                return
+            block = unpacker.decompress(part[start : start + _PACKED_BYTES], _UNPACKED_BYTES)
+            while block:
+                yield block
+                has_more = not (unpacker.needs_input or unpacker.eof)
+                block = unpacker.decompress(b"", _UNPACKED_BYTES) if has_more else b""
 
 
 def _walk_png(content: Content) -> Iterator[tuple[bytes, int, int]]:
