@@ -15,7 +15,8 @@ N_MEASURED_FIRST: Final = 8
 MEASURED_EVERY: Final = 16
 EARLY: Final = 0.97
 MUCH_EARLIER: Final = 0.9
-LATE: Final = 1.01
+LATE: Final = 0.01
+MAX_LATE_SECONDS: Final = 0.02
 FEW: Final = 20
 FINE_SECONDS: Final = 0.05
 FINE_SHARE: Final = 0.01
@@ -57,7 +58,8 @@ class Pace:
             ended_seconds: Its age when it was found ended.
         """
         self._lengths.append(ended_seconds)
-        self._usual = LATE * sorted(self._lengths)[len(self._lengths) // FEW]
+        shortest = sorted(self._lengths)[len(self._lengths) // FEW]
+        self._usual = shortest + min(LATE * shortest, MAX_LATE_SECONDS)
         if running_seconds or not self._early:
             self._early = EARLY * min(self._lengths)
         else:
