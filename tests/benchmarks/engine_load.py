@@ -179,7 +179,7 @@ def start_clusters(load: Load, environment: Mapping[str, str]) -> Iterator[list[
 
 
 def is_any_left() -> bool:
-    """Return whether any generation has not ended: not how many, which would take much of what is measured."""
+    """Return whether any generation has not ended; how many would take much of what is measured."""
     from generations.choices import FINAL_STATUSES
     from generations.models import Generation
 
