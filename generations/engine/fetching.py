@@ -1,4 +1,4 @@
-"""Let few results come at once, and hardly any while places at the providers are being filled again."""
+"""Let few results come at once, and none of many while places at the providers are being filled again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from generations.engine.clock import read_clock
 
 MAX_AT_ONCE: Final = 32
 MAX_WHILE_REFILLING: Final = 2
+FEW_WAITING: Final = 4
+"""Where no more than these wait, some come even then: what ends by itself takes nothing from others. Of
+hundreds that end together even two at once would hold up every order: to store them takes many short turns
+of the interpreter."""
 REFILLING_SECONDS: Final = 0.3
 """From a place's becoming free until the order that takes it has left, as a rule."""
 LONGEST_HOLD_SECONDS: Final = 2.0
@@ -79,4 +83,6 @@ class FetchGate:
     def _get_limit(self) -> int:
         waits_since, _ = self._waiting[0]
         is_held = self._refill.is_under_way and read_clock() - waits_since < LONGEST_HOLD_SECONDS
-        return MAX_WHILE_REFILLING if is_held else MAX_AT_ONCE
+        if not is_held:
+            return MAX_AT_ONCE
+        return MAX_WHILE_REFILLING if len(self._waiting) <= FEW_WAITING else 0

@@ -15,8 +15,7 @@ N_MEASURED_FIRST: Final = 8
 MEASURED_EVERY: Final = 16
 EARLY: Final = 0.97
 MUCH_EARLIER: Final = 0.9
-LATE: Final = 0.01
-MAX_LATE_SECONDS: Final = 0.02
+LATE: Final = 1.01
 FEW: Final = 20
 FINE_SECONDS: Final = 0.05
 FINE_SHARE: Final = 0.01
@@ -58,8 +57,9 @@ class Pace:
             ended_seconds: Its age when it was found ended.
         """
         self._lengths.append(ended_seconds)
-        shortest = sorted(self._lengths)[len(self._lengths) // FEW]
-        self._usual = shortest + min(LATE * shortest, MAX_LATE_SECONDS)
+        lengths = sorted(self._lengths)
+        # Where all jobs take about as long, a hundredth may be later than most of them end.
+        self._usual = min(LATE * lengths[len(lengths) // FEW], lengths[len(lengths) // 2])
         if running_seconds or not self._early:
             self._early = EARLY * min(self._lengths)
         else:

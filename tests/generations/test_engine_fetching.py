@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from generations.engine.fetching import MAX_AT_ONCE, MAX_WHILE_REFILLING, REFILLING_SECONDS, FetchGate, Refill
+from generations.engine.fetching import (
+    FEW_WAITING,
+    MAX_AT_ONCE,
+    MAX_WHILE_REFILLING,
+    REFILLING_SECONDS,
+    FetchGate,
+    Refill,
+)
 
 
 async def _enter_many(gate: FetchGate, n: int) -> list[asyncio.Task[None]]:
@@ -32,14 +39,30 @@ async def test_no_more_results_come_at_once_than_fit_in_memory() -> None:
         task.cancel()
 
 
-async def test_few_results_come_while_places_are_filled_and_all_soon_after() -> None:
+async def test_of_few_results_some_come_while_places_are_filled_and_all_soon_after() -> None:
     refill = Refill()
     refill.move()
-    tasks = await _enter_many(FetchGate(refill), MAX_WHILE_REFILLING + 5)
+    tasks = await _enter_many(FetchGate(refill), FEW_WAITING)
 
     assert _count_inside(tasks) == MAX_WHILE_REFILLING
     await asyncio.wait(tasks, timeout=20 * REFILLING_SECONDS)
-    assert _count_inside(tasks) == MAX_WHILE_REFILLING + 5
+    assert _count_inside(tasks) == FEW_WAITING
+
+
+async def test_of_many_results_no_more_come_while_places_are_filled_and_all_soon_after() -> None:
+    refill = Refill()
+    refill.move()
+    gate = FetchGate(refill)
+    tasks = await _enter_many(gate, MAX_AT_ONCE)
+    begun = _count_inside(tasks)
+    for _ in range(begun):
+        gate.leave()
+    await asyncio.sleep(0)
+
+    assert begun == MAX_WHILE_REFILLING
+    assert _count_inside(tasks) == begun
+    await asyncio.wait(tasks, timeout=20 * REFILLING_SECONDS)
+    assert _count_inside(tasks) == MAX_AT_ONCE
 
 
 async def test_results_come_at_once_when_nothing_is_left_to_fill_places_with() -> None:
